@@ -1,0 +1,3 @@
+"""buildex: building footprints from drone mosaics."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""Exact things: grids, tiles, rings, footprints, measures. No files, no tensors."""
