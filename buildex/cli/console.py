@@ -1,0 +1,40 @@
+"""What the user sees: progress on stderr, results on stdout, one line for an error."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, TypeVar
+
+import click
+
+from buildex.errors import BuildexError
+
+T = TypeVar("T")
+
+
+def track(items: Iterable[T], *, total: int | None = None, label: str = "") -> Iterator[T]:
+    """Progress bar on stderr: done, rate, time left. Satisfies `config.Track`."""
+    from tqdm import tqdm
+
+    if total is None and hasattr(items, "__len__"):
+        total = len(items)
+    yield from tqdm(items, total=total, desc=label, file=sys.stderr, mininterval=0.5)
+
+
+def say(text: str) -> None:
+    """A line for the person who waits, on stderr."""
+    click.echo(text, err=True)
+
+
+def result(text: str, data: Mapping[str, Any], as_json: bool) -> None:
+    """A tool's report on stdout: its text, or the same as JSON."""
+    click.echo(json.dumps(data, indent=2, sort_keys=False) if as_json else text)
+
+
+def word(error: BuildexError) -> str:
+    """An error as one line: what is wrong, what to do."""
+    message = " ".join(error.message.split())
+    hint = " ".join(error.hint.split())
+    return f"buildex: {message}; {hint}" if hint else f"buildex: {message}"
