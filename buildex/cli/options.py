@@ -124,4 +124,3 @@ def _shown_default(spec: dataclasses.Field[Any]) -> str:
     if default is dataclasses.MISSING or default is None or default == () or default is False:
         return ""
     return str(default)
-

@@ -125,9 +125,7 @@ class RoiCodec:
         width, height = outline.max(axis=0) - outline.min(axis=0)
         return max(0.5, self.spread * float(np.sqrt(max(width * height, 0.0))))
 
-    def _draw_points(
-        self, points: Ring, sigma: float
-    ) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+    def _draw_points(self, points: Ring, sigma: float) -> tuple[Floats, Floats, NDArray[np.bool_]]:
         m = self.cells
         heatmap = np.zeros((m, m), np.float32)
         offset = np.zeros((2, m, m), np.float32)

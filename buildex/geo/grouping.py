@@ -1,0 +1,283 @@
+"""Keypoints of one instance -> polygon.
+
+`contour` (the default, ours): keypoints are put in the order in which the outline of the
+predicted mask passes them. Where the outline turns between two of them, the missing
+corner is added; a weak keypoint on a straight stretch is dropped; holes of the mask are
+outlines of their own. The result never crosses itself.
+
+Everything is pure numpy, in tile pixels; lengths of the settings are in cells of the RoI
+frame, because that is the grain of what the network saw.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from buildex.geo.contours import outline_and_holes
+from buildex.geo.instances import RoiMaps
+from buildex.geo.keypoints import RoiCodec
+from buildex.geo.rings import (
+    Ring,
+    Rings,
+    area,
+    boundary_distances,
+    segment_distances,
+    signed_area,
+    simplify,
+)
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """Settings of the contour grouping.
+
+    Attributes:
+        mask_level: probability at which the mask's outline is drawn.
+        corner_level: probability from which a heatmap's peak is a keypoint.
+        reach: cells between a keypoint and the outline it belongs to, at most.
+        sag: cells that the outline may stray from an edge before a corner is added.
+        straight: degrees of turn under which a weak keypoint is dropped.
+        sure: score from which a keypoint is kept however little it turns.
+        smallest_hole: cells (area) under which a hole is noise.
+    """
+
+    mask_level: float = 0.5
+    corner_level: float = 0.3
+    reach: float = 3.0
+    sag: float = 1.5
+    straight: float = 8.0
+    sure: float = 0.5
+    smallest_hole: float = 12.0
+
+
+DEFAULT = Grouping()
+
+
+def polygons_of(
+    maps: RoiMaps, codec: RoiCodec, *, score: float = 0.5, grouping: Grouping = DEFAULT
+) -> list[tuple[Rings, float]]:
+    """The polygons of one tile.
+
+    Args:
+        maps: what the segmenter said.
+        codec: how it draws.
+        score: instances below it are left out.
+        grouping: settings.
+
+    Returns:
+        Polygons in tile pixels with their scores, in the order of the maps; an instance
+        whose mask is empty gives none.
+    """
+    polygons = []
+    for index in np.flatnonzero(maps.scores >= score):
+        frame = maps.frames[index]
+        points, weights = codec.decode(
+            maps.heatmaps[index], maps.offsets[index], frame, grouping.corner_level
+        )
+        rings = group(maps.masks[index], codec.to_cells(points, frame), weights, grouping)
+        if rings:
+            in_pixels = tuple(codec.to_pixels(ring, frame) for ring in rings)
+            polygons.append((in_pixels, float(maps.scores[index])))
+    return polygons
+
+
+def group(
+    mask: NDArray[np.floating],
+    points: Ring,
+    weights: NDArray[np.float64],
+    grouping: Grouping = DEFAULT,
+) -> Rings:
+    """Make the polygon of one instance.
+
+    Args:
+        mask: (M, M) probability of being the building.
+        points: (K, 2) keypoints in cell coordinates, in any order.
+        weights: (K,) their scores.
+        grouping: settings.
+
+    Returns:
+        Rings in cell coordinates, outline first; empty where the mask is.
+    """
+    outlines = outline_and_holes(mask, grouping.mask_level, grouping.smallest_hole)
+    if not outlines:
+        return ()
+    gaps = np.stack([boundary_distances(points, [ring]) for ring in outlines])  # (rings, K)
+    home = gaps.argmin(axis=0) if len(points) else np.zeros(0, dtype=np.int64)
+    near = gaps.min(axis=0) <= grouping.reach if len(points) else np.zeros(0, dtype=bool)
+    rings = []
+    for index, outline in enumerate(outlines):
+        mine = near & (home == index)
+        ring = _ring(outline, points[mine], weights[mine], grouping)
+        if len(ring) >= 3:
+            rings.append(ring)
+        elif index == 0:
+            return ()
+    return tuple(rings)
+
+
+def _ring(outline: Ring, points: Ring, weights: NDArray[np.float64], g: Grouping) -> Ring:
+    """One ring: the first of several candidates that is a simple ring of a like area."""
+    track = _Track(outline)
+    place, gap = track.project(points)
+    order = _distinct(place, gap, weights)
+    # Most trusted first: where all keypoints make a ring that crosses itself, the farther
+    # ones from the outline are given up, at last all of them.
+    for limit in (g.reach, g.reach / 3, 0.0):
+        chosen = order[gap[order] <= limit] if limit else order[:0]
+        ring = _join(track, points[chosen], place[chosen], weights[chosen], g)
+        if is_simple(ring) and _alike(ring, outline):
+            return ring
+    ring = simplify(outline, g.sag / 2)
+    return ring if is_simple(ring) else outline
+
+
+def _alike(ring: Ring, outline: Ring) -> bool:
+    """Same direction and no less than half of the outline's area: nothing was folded over."""
+    return signed_area(ring) * np.sign(signed_area(outline)) > 0.5 * area([outline])
+
+
+def _distinct(
+    place: NDArray[np.float64], gap: NDArray[np.float64], weights: NDArray[np.float64]
+) -> NDArray[np.int64]:
+    """Keypoints in the order of the outline; of those at one place (within a cell) the best."""
+    order = np.argsort(place, kind="stable")
+    merit = weights - 0.1 * gap
+    kept: list[int] = []
+    for i in order.tolist():
+        if kept and place[i] - place[kept[-1]] < 1.0:
+            if merit[i] > merit[kept[-1]]:
+                kept[-1] = i
+        else:
+            kept.append(i)
+    return np.array(kept, dtype=np.int64)
+
+
+def _join(
+    track: _Track, points: Ring, place: NDArray[np.float64], weights: NDArray[np.float64],
+    g: Grouping,
+) -> Ring:  # fmt: skip
+    """Connect keypoints along the outline, adding the corners that are missing."""
+    if len(points) == 0:
+        start = int(np.argmax(np.sum((track.ring - track.ring.mean(axis=0)) ** 2, axis=1)))
+        points, place, weights = (
+            track.ring[start : start + 1],
+            track.place[start : start + 1],
+            np.zeros(1),
+        )
+    vertices: list[NDArray[np.float64]] = []
+    strength: list[float] = []
+    for i in range(len(points)):
+        j = (i + 1) % len(points)
+        vertices.append(points[i])
+        strength.append(float(weights[i]))
+        for missing in _missing(track.between(place[i], place[j]), points[i], points[j], g.sag):
+            vertices.append(missing)
+            strength.append(1.0)
+    return _without_weak(np.array(vertices), np.array(strength), g)
+
+
+def _missing(arc: Ring, a: NDArray[np.float64], b: NDArray[np.float64], sag: float) -> list[Ring]:
+    """Points of an arc of outline that the edge from a to b strays from by more than `sag`."""
+    if len(arc) == 0:
+        return []
+    distances = segment_distances(arc, a, b)
+    worst = int(np.argmax(distances))
+    if distances[worst] <= sag:
+        return []
+    middle = arc[worst]
+    return [
+        *_missing(arc[:worst], a, middle, sag),
+        middle,
+        *_missing(arc[worst + 1 :], middle, b, sag),
+    ]
+
+
+def _without_weak(ring: Ring, strength: NDArray[np.float64], g: Grouping) -> Ring:
+    """Drop keypoints that are both unsure and nearly straight, the straightest first."""
+    while len(ring) > 3:
+        turn = turning_angles(ring)
+        weak = np.flatnonzero((strength < g.sure) & (turn < g.straight))
+        if len(weak) == 0:
+            break
+        worst = weak[int(np.argmin(turn[weak]))]
+        ring, strength = np.delete(ring, worst, axis=0), np.delete(strength, worst)
+    return ring
+
+
+class _Track:
+    """A closed outline with the distance run along it."""
+
+    def __init__(self, ring: Ring) -> None:
+        self.ring = ring
+        steps = np.hypot(*(np.roll(ring, -1, axis=0) - ring).T)
+        self.place = np.concatenate([[0.0], np.cumsum(steps)[:-1]])
+        self.length = float(steps.sum())
+
+    def project(self, points: Ring) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Nearest place on the outline (K,) and the distance to it (K,)."""
+        if len(points) == 0:
+            return np.zeros(0), np.zeros(0)
+        direction = np.roll(self.ring, -1, axis=0) - self.ring
+        length2 = np.maximum((direction**2).sum(axis=1), 1e-300)
+        relative = points[:, None] - self.ring[None]
+        t = np.clip((relative * direction[None]).sum(axis=2) / length2, 0.0, 1.0)
+        gap = np.hypot(*np.moveaxis(relative - t[..., None] * direction[None], 2, 0))
+        edge = gap.argmin(axis=1)
+        rows = np.arange(len(points))
+        return self.place[edge] + t[rows, edge] * np.sqrt(length2[edge]), gap[rows, edge]
+
+    def between(self, start: float, end: float) -> Ring:
+        """The outline's points after place `start` up to `end`, around the seam if need be."""
+        if start < end:
+            return self.ring[(self.place > start) & (self.place < end)]
+        return np.vstack([self.ring[self.place > start], self.ring[self.place < end]])
+
+
+def turning_angles(ring: Ring) -> NDArray[np.float64]:
+    """How many degrees (V,) the ring turns at each point; 0 is straight on, 180 is back."""
+    before = ring - np.roll(ring, 1, axis=0)
+    after = np.roll(ring, -1, axis=0) - ring
+    cross = before[:, 0] * after[:, 1] - before[:, 1] * after[:, 0]
+    angles: NDArray[np.float64] = np.abs(
+        np.degrees(np.arctan2(cross, (before * after).sum(axis=1)))
+    )
+    return angles
+
+
+def is_simple(ring: Ring) -> bool:
+    """Whether no two edges of a ring touch, but neighbours at their common point."""
+    n = len(ring)
+    if n < 3 or signed_area(ring) == 0:
+        return False
+    a, b = ring, np.roll(ring, -1, axis=0)
+    if n == 3:
+        return True
+    turn = turning_angles(ring)
+    if np.any(turn > 179.9):
+        return False
+    side_a = _cross(a[:, None], b[:, None], a[None])  # of a_j seen from edge i
+    side_b = _cross(a[:, None], b[:, None], b[None])
+    apart = (side_a * side_b > 0) | (side_a.T * side_b.T > 0)
+    i, j = np.triu_indices(n, 2)
+    apart_pairs = apart[i, j]
+    wraps = (i == 0) & (j == n - 1)
+    doubtful = ~apart_pairs & ~wraps
+    if not doubtful.any():
+        return True
+    # Parallel edges on one line do not touch where their boxes do not.
+    low, high = np.minimum(a, b), np.maximum(a, b)
+    i, j = i[doubtful], j[doubtful]
+    boxes_meet = ((low[i] <= high[j]) & (low[j] <= high[i])).all(axis=1)
+    return not bool(boxes_meet.any())
+
+
+def _cross(
+    a: NDArray[np.float64], b: NDArray[np.float64], p: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    result: NDArray[np.float64] = (b[..., 0] - a[..., 0]) * (p[..., 1] - a[..., 1]) - (
+        b[..., 1] - a[..., 1]
+    ) * (p[..., 0] - a[..., 0])
+    return result

@@ -1,0 +1,275 @@
+"""From what tiles saw to buildings: each once, whole, and overlapping no other.
+
+All coordinates are pixels of the mosaic's working grid. A sighting is one polygon from one
+tile; it is cut where it touches an edge of its tile that is not the mosaic's edge: the
+building goes on in the next tile. Pairs are found by an index, so the work grows as
+n log n.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from buildex.geo.footprints import repaired
+from buildex.geo.rings import segment_distances
+
+Polygons = NDArray[np.object_]
+Index = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Sightings:
+    """What all tiles saw.
+
+    Attributes:
+        polygons: (N,) shapely Polygons, valid.
+        scores: (N,) 0..1.
+        boxes: (N, 4) the box of the tile that saw it: x0, y0, x1, y1.
+        cut: (N,) whether it touches an inner edge of that tile.
+        owned: (N,) whether that tile owns its centre.
+    """
+
+    polygons: Polygons
+    scores: NDArray[np.float64]
+    boxes: NDArray[np.float64]
+    cut: NDArray[np.bool_]
+    owned: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.polygons)
+
+
+@dataclass(frozen=True)
+class Stitched:
+    """Buildings of the whole mosaic: polygons (N,), scores (N,), joined across tiles (N,)."""
+
+    polygons: Polygons
+    scores: NDArray[np.float64]
+    joined: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Stitching:
+    """Settings.
+
+    Attributes:
+        same: IoU from which two sightings are one building; for parts, the IoU of what
+            both tiles could see of them.
+        inside: share of the smaller one inside the larger from which they are one.
+        smallest: area in pixels under which a building is dropped.
+        seam: pixels; how far joining may move an outline to take a seam's vertices out.
+    """
+
+    same: float = 0.5
+    inside: float = 0.7
+    smallest: float = 100.0
+    seam: float = 4.0
+
+
+DEFAULT = Stitching()
+
+
+def stitch(seen: Sightings, settings: Stitching = DEFAULT) -> Stitched:
+    """Join parts, drop doubles, remove overlaps."""
+    groups = _parts_of_one(seen, settings)
+    polygons, scores, rank, joined = [], [], [], []
+    for members in groups:
+        whole = _joined(seen, members, settings)
+        if whole is None:
+            continue
+        complete = len(members) > 1 or not seen.cut[members[0]]
+        polygons.append(whole)
+        scores.append(float(seen.scores[members].max()))
+        rank.append((complete, bool(seen.owned[members].any())))
+        joined.append(len(members) > 1)
+    shapes = _object_array(polygons)
+    score, is_joined = np.array(scores, dtype=float), np.array(joined, dtype=bool)
+    keep = _without_doubles(shapes, _priority(score, rank), settings)
+    shapes, score, is_joined = shapes[keep], score[keep], is_joined[keep]
+    shapes, kept = without_overlaps(shapes, score, settings.smallest)
+    return Stitched(shapes, score[kept], is_joined[kept])
+
+
+def overlapping_pairs(polygons: Polygons) -> tuple[Index, Index]:
+    """Index pairs (i < j) of polygons whose interiors may meet, sorted."""
+    if len(polygons) < 2:
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    tree = shapely.STRtree(polygons)
+    i, j = tree.query(polygons, predicate="intersects")
+    once = i < j
+    i, j = i[once], j[once]
+    order = np.lexsort((j, i))
+    return i[order].astype(np.int64), j[order].astype(np.int64)
+
+
+def without_overlaps(
+    polygons: Polygons, scores: NDArray[np.float64], smallest: float = 0.0
+) -> tuple[Polygons, Index]:
+    """Give every overlap to the building with the higher score.
+
+    Args:
+        polygons: (N,).
+        scores: (N,); of equals the earlier one goes first.
+        smallest: a building with less area than this afterwards is dropped, and so is one
+            that loses more than half of itself.
+
+    Returns:
+        Polygons (K,) and which of the given ones they are (K,), in the given order.
+    """
+    i, j = overlapping_pairs(polygons)
+    rank = np.empty(len(polygons), dtype=np.int64)
+    rank[np.lexsort((np.arange(len(polygons)), -scores))] = np.arange(len(polygons))
+    rivals: dict[int, list[int]] = {}
+    for a, b in zip(i.tolist(), j.tolist(), strict=True):
+        winner, loser = (a, b) if rank[a] < rank[b] else (b, a)
+        rivals.setdefault(loser, []).append(winner)
+    out = polygons.copy()
+    alive = np.array([p.area >= smallest for p in polygons], dtype=bool)
+    for index in np.argsort(rank).tolist():
+        if not alive[index] or index not in rivals:
+            continue
+        winners = [out[w] for w in rivals[index] if alive[w]]
+        left = _less(out[index], winners)
+        if left is None or left.area < max(smallest, 0.5 * polygons[index].area):
+            alive[index] = False
+        else:
+            out[index] = left
+    kept = np.flatnonzero(alive)
+    return out[kept], kept
+
+
+def _less(polygon: shapely.Polygon, winners: list[shapely.Polygon]) -> shapely.Polygon | None:
+    """The largest part of a polygon outside others, on a lattice of a thousandth of a pixel."""
+    for winner in winners:
+        if shapely.area(shapely.intersection(polygon, winner)) <= 1e-9:
+            continue
+        parts = repaired(shapely.difference(polygon, winner))
+        if not parts:
+            return None
+        polygon = parts[0]
+    return polygon
+
+
+def _parts_of_one(seen: Sightings, settings: Stitching) -> list[Index]:
+    """Sightings grouped by building: cut parts that agree where both tiles could see."""
+    parent = list(range(len(seen)))
+
+    def root(k: int) -> int:
+        while parent[k] != k:
+            parent[k] = parent[parent[k]]
+            k = parent[k]
+        return k
+
+    for i, j in _cut_pairs(seen):
+        if _agree(seen, i, j, settings.same):
+            parent[root(j)] = root(i)
+    groups: dict[int, list[int]] = {}
+    for k in range(len(seen)):
+        groups.setdefault(root(k), []).append(k)
+    return [np.array(members, dtype=np.int64) for members in groups.values()]
+
+
+def _cut_pairs(seen: Sightings) -> Iterator[tuple[int, int]]:
+    cut = np.flatnonzero(seen.cut)
+    i, j = overlapping_pairs(seen.polygons[cut])
+    for a, b in zip(cut[i].tolist(), cut[j].tolist(), strict=True):
+        if (seen.boxes[a] != seen.boxes[b]).any():
+            yield a, b
+
+
+def _agree(seen: Sightings, i: int, j: int, same: float) -> bool:
+    """Whether two parts match in the area that both of their tiles cover."""
+    low = np.maximum(seen.boxes[i, :2], seen.boxes[j, :2])
+    high = np.minimum(seen.boxes[i, 2:], seen.boxes[j, 2:])
+    if (high <= low).any():
+        return False
+    zone = shapely.box(*low, *high)
+    a, b = (
+        shapely.intersection(seen.polygons[i], zone),
+        shapely.intersection(seen.polygons[j], zone),
+    )
+    union = shapely.union(a, b).area
+    return bool(union > 0 and shapely.intersection(a, b).area / union >= same)
+
+
+def _joined(seen: Sightings, members: Index, settings: Stitching) -> shapely.Polygon | None:
+    if len(members) == 1:
+        return seen.polygons[members[0]]
+    parts = repaired(shapely.union_all(seen.polygons[members]))
+    if not parts:
+        return None
+    edges = seen.boxes[members]
+    lines_x, lines_y = np.unique(edges[:, [0, 2]]), np.unique(edges[:, [1, 3]])
+    outline = shapely.get_coordinates(parts[0].exterior)[:-1]
+    mended = shapely.Polygon(
+        _without_seam(outline, lines_x, lines_y, settings.seam),
+        [hole for hole in parts[0].interiors if shapely.Polygon(hole).area > settings.seam**2 * 4],
+    )
+    return mended if mended.is_valid else parts[0]
+
+
+def _without_seam(
+    ring: NDArray[np.float64],
+    lines_x: NDArray[np.float64],
+    lines_y: NDArray[np.float64],
+    reach: float,
+) -> NDArray[np.float64]:
+    """Take out the vertices near tile edges that the outline hardly needs."""
+    while len(ring) > 4:
+        near = np.abs(ring[:, :1] - lines_x).min(axis=1) <= reach
+        near |= np.abs(ring[:, 1:] - lines_y).min(axis=1) <= reach
+        before, after = np.roll(ring, 1, axis=0), np.roll(ring, -1, axis=0)
+        need = np.array(
+            [
+                float(segment_distances(ring[k : k + 1], before[k], after[k])[0])
+                for k in range(len(ring))
+            ]
+        )
+        need[~near] = np.inf
+        least = int(np.argmin(need))
+        if need[least] > reach:
+            break
+        ring = np.delete(ring, least, axis=0)
+    return ring
+
+
+def _priority(scores: NDArray[np.float64], rank: list[tuple[bool, bool]]) -> Index:
+    """Complete ones first, then those seen by the tile that owns them, then by score."""
+    complete = np.array([r[0] for r in rank], dtype=bool)
+    owned = np.array([r[1] for r in rank], dtype=bool)
+    return np.lexsort((np.arange(len(scores)), -scores, ~owned, ~complete)).astype(np.int64)
+
+
+def _without_doubles(polygons: Polygons, order: Index, settings: Stitching) -> Index:
+    """Positions of the polygons that no better one already stands for, in the given order."""
+    i, j = overlapping_pairs(polygons)
+    both = shapely.area(shapely.intersection(polygons[i], polygons[j]))
+    areas = shapely.area(polygons)
+    smaller = np.minimum(areas[i], areas[j])
+    iou = both / np.maximum(areas[i] + areas[j] - both, 1e-12)
+    one = (iou >= settings.same) | (both >= settings.inside * np.maximum(smaller, 1e-12))
+    rivals: dict[int, list[int]] = {}
+    for a, b in zip(i[one].tolist(), j[one].tolist(), strict=True):
+        rivals.setdefault(a, []).append(b)
+        rivals.setdefault(b, []).append(a)
+    gone = np.zeros(len(polygons), dtype=bool)
+    done = np.zeros(len(polygons), dtype=bool)
+    for k in order.tolist():
+        if gone[k]:
+            continue
+        done[k] = True
+        for other in rivals.get(k, ()):
+            if not done[other]:
+                gone[other] = True
+    return np.flatnonzero(~gone)
+
+
+def _object_array(polygons: list[shapely.Polygon]) -> Polygons:
+    out = np.empty(len(polygons), dtype=object)
+    out[:] = polygons
+    return out
