@@ -5,12 +5,30 @@ Shapes: N instances, M cells along each side of an RoI frame (see `geo.keypoints
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from buildex.geo.boxes import PixelBox
+
 Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A part of a mosaic as a segmenter gets it.
+
+    Attributes:
+        image: (size, size, 3) uint8 RGB; 0 where not valid.
+        valid: (size, size) whether the pixel shows ground.
+        box: its pixels in the mosaic's working grid; may reach beyond the grid.
+    """
+
+    image: NDArray[np.uint8]
+    valid: NDArray[np.bool_]
+    box: PixelBox
 
 
 class RoiMaps(NamedTuple):

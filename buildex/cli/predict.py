@@ -1,0 +1,56 @@
+"""`buildex predict`: draw the buildings of a mosaic."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from buildex.cli.console import result, say, track
+from buildex.cli.options import collect, config_options
+from buildex.predicting import PredictConfig, draw_preview, open_model, predict
+
+
+@click.command(
+    "predict",
+    epilog="Example: buildex predict mosaic.tif -o buildings.gpkg --preview buildings.png",
+)
+@click.argument("mosaic")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Where to write: .gpkg, .geojson, .fgb, .parquet or .shp.",
+)
+@click.option("--model", default=None, help="Name of a released model, or a model's folder.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
+@click.option(
+    "--preview", type=click.Path(path_type=Path), help="Also draw them over the mosaic as a PNG."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+@config_options(PredictConfig)
+def command(
+    mosaic: str,
+    output: Path,
+    model: str | None,
+    device: str,
+    preview: Path | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Draw the buildings of a mosaic: any raster that GDAL opens, of any size.
+
+    The layer is in the mosaic's CRS, with score, area_m2, n_vertices, tile, joined, model
+    and model_version for each building.
+    """
+    config = collect(PredictConfig, options)
+    opened = open_model(model, device)
+    report = predict(
+        mosaic, output, opened.segmenter, config, model=(opened.name, opened.version), track=track
+    )
+    if preview is not None:
+        draw_preview(preview, mosaic, output, crs=config.crs)
+        say(f"preview written to {preview}")
+    result(report.text(), report.as_dict(), as_json)

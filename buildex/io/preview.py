@@ -1,0 +1,67 @@
+"""Pictures to judge by: polygons drawn over a mosaic."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyproj
+import shapely
+from PIL import Image, ImageDraw
+
+from buildex.geo.footprints import Footprints
+from buildex.geo.grid import Grid
+from buildex.io.raster import Mosaic
+
+Colour = tuple[int, int, int]
+
+PREDICTED: Colour = (255, 64, 160)
+TRUE: Colour = (64, 224, 255)
+
+
+def write_preview(
+    path: Path,
+    mosaic_path: str,
+    layers: Sequence[tuple[Footprints, Colour]],
+    *,
+    crs: str | None = None,
+    longest: int = 2000,
+    gsd: float = 0.10,
+) -> None:
+    """Draw outlines over a mosaic and save a PNG.
+
+    Args:
+        path: where; replaced if it exists.
+        mosaic_path: the mosaic.
+        layers: footprints with the colour of their outlines, drawn in this order.
+        crs: CRS of a mosaic that has none.
+        longest: pixels of the picture's longer side, at most.
+        gsd: metres per pixel, where the mosaic is small enough.
+    """
+    with Mosaic.open(mosaic_path, gsd=gsd, crs=crs) as fine:
+        longer = max(fine.grid.width, fine.grid.height)
+    with Mosaic.open(mosaic_path, gsd=gsd * max(1.0, longer / longest), crs=crs) as mosaic:
+        grid = mosaic.grid
+        image, valid = mosaic.read(grid.box)
+    image[~valid] = 255
+    picture = Image.fromarray(image)
+    draw = ImageDraw.Draw(picture)
+    for footprints, colour in layers:
+        for polygon in _in_pixels(footprints, grid):
+            for ring in (polygon.exterior, *polygon.interiors):
+                line = [(float(x), float(y)) for x, y in np.asarray(ring.coords)]
+                draw.line(line, fill=colour, width=2, joint="curve")
+    beside = path.with_name(f".{path.name}.partial")
+    picture.save(beside, format="PNG")
+    os.replace(beside, path)
+
+
+def _in_pixels(footprints: Footprints, grid: Grid) -> list[shapely.Polygon]:
+    change = pyproj.Transformer.from_crs(footprints.crs, grid.crs, always_xy=True)
+    moved = shapely.transform(
+        footprints.polygons,
+        lambda p: grid.to_pixel(np.column_stack(change.transform(p[:, 0], p[:, 1]))),
+    )
+    return [polygon for polygon in moved.tolist() if not polygon.is_empty]

@@ -1,0 +1,56 @@
+"""Where released models lie, and how a name becomes a folder.
+
+A model is a folder with `model.toml` and its weights. Searched in this order: a path as
+given; `$BUILDEX_MODELS`; `models/` beside the package (a clone); `share/buildex/models` of
+the environment (an installed wheel).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from buildex.errors import ModelError
+
+DEFAULT_MODEL = "drone-lite2"
+CARD = "model.toml"
+
+
+def find_model(name: str = DEFAULT_MODEL) -> Path:
+    """The folder of a model, by name or path.
+
+    Raises:
+        ModelError: if there is no such model.
+    """
+    path = Path(name)
+    if (path / CARD).is_file():
+        return path
+    for shelf in shelves():
+        if (shelf / name / CARD).is_file():
+            return shelf / name
+    if path.exists():
+        raise ModelError(
+            f"`{name}` is not a model: it holds no `{CARD}`",
+            hint="give the `model` folder of a training run",
+        )
+    known = ", ".join(f"`{model}`" for model in model_names()) or "none"
+    raise ModelError(
+        f"unknown model `{name}`",
+        hint=f"known models: {known}; or give the path of a model folder",
+    )
+
+
+def model_names() -> list[str]:
+    """Names of the models that can be found, sorted."""
+    return sorted({card.parent.name for shelf in shelves() for card in shelf.glob(f"*/{CARD}")})
+
+
+def shelves() -> list[Path]:
+    """Folders that may hold models, in the order of search."""
+    own = os.environ.get("BUILDEX_MODELS")
+    places = [
+        Path(__file__).resolve().parents[2] / "models",
+        Path(sys.prefix) / "share" / "buildex" / "models",
+    ]
+    return ([Path(own)] if own else []) + places

@@ -1,0 +1,357 @@
+"""Draw the buildings of a mosaic: read tiles, segment, group, stitch, write.
+
+The mosaic is read tile by tile, never whole. What the tiles saw is kept as polygons in
+pixels of the mosaic's working grid (metric, north-up); the buildings leave in the mosaic's
+own CRS.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pyproj
+import shapely
+from numpy.typing import NDArray
+
+from buildex.config import Track, silent
+from buildex.errors import ConfigError, VectorError
+from buildex.geo.footprints import Footprints, repaired, to_polygon
+from buildex.geo.grid import Grid
+from buildex.geo.grouping import Grouping, polygons_of
+from buildex.geo.instances import RoiMaps, Tile
+from buildex.geo.keypoints import RoiCodec
+from buildex.geo.stitch import Sightings, Stitching, stitch
+from buildex.geo.tiles import Cover, TilePlace, cover
+from buildex.io.preview import PREDICTED, write_preview
+from buildex.io.raster import Mosaic
+from buildex.io.vector import check_output, read_area, read_footprints, write_footprints
+from buildex.io.zoo import DEFAULT_MODEL, find_model
+
+
+class Segmenter(Protocol):
+    """What stands between tiles and polygons: a network, or an oracle in its place.
+
+    Attributes:
+        size: side of its input in pixels.
+        gsd: metres per pixel that it expects.
+        codec: how its maps are drawn.
+    """
+
+    size: int
+    gsd: float
+    codec: RoiCodec
+
+    def __call__(self, tiles: Sequence[Tile]) -> list[RoiMaps]:
+        """Say what is in each tile."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictConfig:
+    """How to draw the buildings of a mosaic."""
+
+    aoi: Path | None = field(
+        default=None, metadata={"help": "Draw only buildings whose centre is in this area."}
+    )
+    overlap: int = field(
+        default=128, metadata={"help": "Pixels that neighbouring tiles share (10 cm each)."}
+    )
+    threshold: float = field(
+        default=0.5, metadata={"help": "Score from which a building is drawn, 0 to 1."}
+    )
+    min_area: float = field(default=1.5, metadata={"help": "Smallest building in square metres."})
+    batch_size: int = field(default=4, metadata={"help": "Tiles per step of the network."})
+    crs: str | None = field(
+        default=None, metadata={"help": "CRS of a mosaic that has none, e.g. EPSG:32737."}
+    )
+    overwrite: bool = field(default=False, metadata={"help": "Replace the output if it exists."})
+
+    def __post_init__(self) -> None:
+        if not 0 < self.threshold <= 1:
+            raise ConfigError(f"threshold is {self.threshold}", hint="use a number from 0 to 1")
+        if self.batch_size < 1:
+            raise ConfigError(f"batch size is {self.batch_size}", hint="use 1 or more")
+
+
+@dataclass(frozen=True)
+class PredictReport:
+    """What was drawn, and at what cost."""
+
+    mosaic: str
+    output: str
+    model: str
+    buildings: int
+    area_m2: float
+    joined: int
+    tiles: int
+    skipped: int
+    seconds: float
+    seconds_network: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """The report as plain values, for JSON."""
+        return dataclasses.asdict(self)
+
+    def text(self) -> str:
+        """The report for a person."""
+        per_tile = self.seconds / max(self.tiles, 1)
+        found = "no buildings found: the layer is empty" if not self.buildings else (
+            f"{self.buildings} buildings, {self.area_m2:,.0f} m2, {self.joined} joined across tiles"
+        )  # fmt: skip
+        return (
+            f"{found}\n"
+            f"{self.tiles} tiles in {self.seconds:.1f} s ({per_tile:.2f} s per tile, "
+            f"{self.seconds_network:.1f} s in the network), {self.skipped} without ground skipped\n"
+            f"written to {self.output} with {self.model}"
+        )
+
+
+def predict(
+    mosaic_path: str,
+    output: Path,
+    segmenter: Segmenter,
+    config: PredictConfig | None = None,
+    *,
+    model: tuple[str, str] = ("", ""),
+    track: Track = silent,
+) -> PredictReport:
+    """Draw the buildings of a mosaic.
+
+    Args:
+        mosaic_path: any raster that GDAL opens.
+        output: .gpkg, .geojson, .fgb, .parquet or .shp.
+        segmenter: the network.
+        config: settings.
+        model: name and version to write beside each building.
+        track: progress over tiles.
+
+    Raises:
+        BuildexError: for a mosaic, area or output that cannot be used; nothing is written.
+    """
+    config = config or PredictConfig()
+    started = time.perf_counter()
+    check_output(output, config.overwrite)
+    with Mosaic.open(mosaic_path, gsd=segmenter.gsd, crs=config.crs) as mosaic:
+        grid, source_crs = mosaic.grid, mosaic.source_crs
+        area = _area_of_interest(config.aoi, grid)
+        tiles = cover(grid, segmenter.size, _checked_overlap(config.overlap, segmenter.size))
+        places = [place for place in tiles if area is None or _meets(area, place)]
+        seer = _Seer(segmenter, tiles, config)
+        for batch in _batches(mosaic, places, config.batch_size, track):
+            seer.look(batch)
+    footprints = _buildings(seer, grid, area, config, model)
+    write_footprints(output, _to_crs(footprints, source_crs), overwrite=config.overwrite)
+    return PredictReport(
+        mosaic=Path(mosaic_path).name,
+        output=str(output),
+        model=" ".join(part for part in model if part),
+        buildings=len(footprints),
+        area_m2=float(np.sum(footprints.columns["area_m2"])),
+        joined=int(np.sum(footprints.columns["joined"])),
+        tiles=seer.tiles,
+        skipped=len(places) - seer.tiles,
+        seconds=time.perf_counter() - started,
+        seconds_network=seer.seconds,
+    )
+
+
+@dataclass(frozen=True)
+class OpenModel:
+    """A model that is ready to predict, with the name and version to sign its work with."""
+
+    segmenter: Segmenter
+    name: str
+    version: str
+
+
+def open_model(name: str | None = None, device: str = "auto") -> OpenModel:
+    """Load a model by name or path; the default one if no name is given.
+
+    Raises:
+        ModelError: if it is unknown, damaged, or of another version.
+    """
+    folder = find_model(name or DEFAULT_MODEL)
+    # Imported here: only this runtime needs torch.
+    from buildex.nn.segmenter import load_segmenter
+
+    segmenter = load_segmenter(folder, device)
+    return OpenModel(segmenter, segmenter.name, segmenter.version)
+
+
+def draw_preview(path: Path, mosaic_path: str, footprints: Path, crs: str | None = None) -> None:
+    """Draw a layer that was written over its mosaic, as a PNG."""
+    drawn, _ = read_footprints(footprints)
+    write_preview(path, mosaic_path, [(drawn, PREDICTED)], crs=crs)
+
+
+class _Seer:
+    """Collects what the segmenter sees, as polygons in pixels of the working grid."""
+
+    def __init__(self, segmenter: Segmenter, tiles: Cover, config: PredictConfig) -> None:
+        self.segmenter = segmenter
+        self.cover = tiles
+        self.threshold = config.threshold
+        self.smallest = config.min_area / segmenter.gsd**2
+        self.grouping = getattr(segmenter, "grouping", Grouping())
+        self.seconds = 0.0
+        self.tiles = 0
+        self._polygons: list[shapely.Polygon] = []
+        self._rows: list[tuple[float, float, float, float, float, bool, bool]] = []
+
+    def look(self, batch: list[tuple[TilePlace, Tile]]) -> None:
+        """Segment a batch of tiles and keep their polygons."""
+        started = time.perf_counter()
+        answers = self.segmenter([tile for _, tile in batch])
+        self.seconds += time.perf_counter() - started
+        self.tiles += len(batch)
+        for (place, _), maps in zip(batch, answers, strict=True):
+            self._keep(place, maps)
+
+    def _keep(self, place: TilePlace, maps: RoiMaps) -> None:
+        box = place.box
+        core = self.cover.core(place.row, place.col)
+        view = shapely.box(box.x0, box.y0, box.x1, box.y1)
+        for rings, score in polygons_of(
+            maps, self.segmenter.codec, score=self.threshold, grouping=self.grouping
+        ):
+            moved = tuple(ring + (box.x0, box.y0) for ring in rings)
+            parts = repaired(shapely.intersection(to_polygon(moved), view))
+            if not parts or parts[0].area < self.smallest / 4:
+                continue
+            whole = parts[0]
+            centre = whole.centroid
+            cut = _touches_inner_edge(whole.bounds, place, self.cover)
+            self._polygons.append(whole)
+            self._rows.append(
+                (score, box.x0, box.y0, box.x1, box.y1, cut, core.owns(centre.x, centre.y))
+            )
+
+    def sightings(self) -> Sightings:
+        """All that was seen so far."""
+        table = np.array(self._rows, dtype=np.float64).reshape(-1, 7)
+        return Sightings(
+            polygons=_object_array(self._polygons),
+            scores=table[:, 0],
+            boxes=table[:, 1:5],
+            cut=table[:, 5].astype(bool),
+            owned=table[:, 6].astype(bool),
+        )
+
+
+def _touches_inner_edge(
+    bounds: tuple[float, float, float, float], place: TilePlace, tiles: Cover, reach: float = 2.0
+) -> bool:
+    """Whether a polygon comes within `reach` pixels of a tile edge that is not the grid's."""
+    box = place.box
+    return bool(
+        (place.col > 0 and bounds[0] - box.x0 < reach)
+        or (place.row > 0 and bounds[1] - box.y0 < reach)
+        or (place.col < tiles.cols - 1 and box.x1 - bounds[2] < reach)
+        or (place.row < tiles.rows - 1 and box.y1 - bounds[3] < reach)
+    )
+
+
+def _batches(
+    mosaic: Mosaic, places: Sequence[TilePlace], size: int, track: Track
+) -> Iterator[list[tuple[TilePlace, Tile]]]:
+    """Tiles with ground in them, in batches; the next ones are read while one is in use."""
+
+    def read(place: TilePlace) -> Tile:
+        image, valid = mosaic.read(place.box)
+        return Tile(image, valid, place.box)
+
+    batch: list[tuple[TilePlace, Tile]] = []
+    with ThreadPoolExecutor(max_workers=1) as reader:
+        ahead = [reader.submit(read, place) for place in places[: 2 * size]]
+        for index, place in enumerate(track(places, total=len(places), label="tiles")):
+            tile = ahead.pop(0).result()
+            if index + 2 * size < len(places):
+                ahead.append(reader.submit(read, places[index + 2 * size]))
+            if tile.valid.any():
+                batch.append((place, tile))
+            if len(batch) == size:
+                yield batch
+                batch = []
+    if batch:
+        yield batch
+
+
+def _buildings(
+    seer: _Seer,
+    grid: Grid,
+    area: shapely.Geometry | None,
+    config: PredictConfig,
+    model: tuple[str, str],
+) -> Footprints:
+    """Stitch, keep what is inside the area of interest, and move from pixels to the ground."""
+    whole = stitch(seer.sightings(), Stitching(smallest=seer.smallest))
+    centres = shapely.get_coordinates(shapely.centroid(whole.polygons)).reshape(-1, 2)
+    inside = np.ones(len(whole.polygons), dtype=bool)
+    if area is not None:
+        inside = shapely.contains_xy(area, centres[:, 0], centres[:, 1])
+    shapes, centres = whole.polygons[inside], centres[inside]
+    owners = [seer.cover.owner(x, y) for x, y in centres.tolist()]
+    ground = shapely.transform(shapes, grid.to_ground)
+    ground = _object_array([shapely.orient_polygons(polygon) for polygon in ground.tolist()])
+    columns: dict[str, NDArray[Any]] = {
+        "score": np.round(whole.scores[inside], 4),
+        "area_m2": np.round(shapely.area(ground), 2),
+        "n_vertices": np.array(
+            [shapely.get_num_coordinates(p) - 1 - len(p.interiors) for p in ground], dtype=np.int64
+        ),
+        "tile": np.array([f"r{row:04d}_c{col:04d}" for row, col in owners], dtype=object),
+        "joined": whole.joined[inside],
+        "model": np.full(len(ground), model[0], dtype=object),
+        "model_version": np.full(len(ground), model[1], dtype=object),
+    }
+    return Footprints(ground, grid.crs, columns)
+
+
+def _to_crs(footprints: Footprints, crs: str) -> Footprints:
+    if pyproj.CRS(crs) == pyproj.CRS(footprints.crs):
+        return footprints
+    change = pyproj.Transformer.from_crs(footprints.crs, crs, always_xy=True)
+    moved = shapely.transform(
+        footprints.polygons, lambda p: np.column_stack(change.transform(p[:, 0], p[:, 1]))
+    )
+    return footprints.moved(moved, crs)
+
+
+def _area_of_interest(path: Path | None, grid: Grid) -> shapely.Geometry | None:
+    """The area of interest in pixels of the working grid."""
+    if path is None:
+        return None
+    area = shapely.transform(read_area(path, grid.crs), grid.to_pixel)
+    if not area.intersects(shapely.box(0, 0, grid.width, grid.height)):
+        raise VectorError(
+            f"the area of interest `{path.name}` does not touch the mosaic",
+            hint="check that both are of the same place",
+        )
+    return area
+
+
+def _meets(area: shapely.Geometry, place: TilePlace) -> bool:
+    box = place.box
+    return bool(area.intersects(shapely.box(box.x0, box.y0, box.x1, box.y1)))
+
+
+def _checked_overlap(overlap: int, size: int) -> int:
+    if not 0 <= overlap <= size // 2:
+        raise ConfigError(
+            f"an overlap of {overlap} pixels does not suit tiles of {size}",
+            hint=f"use 0 to {size // 2}",
+        )
+    return overlap
+
+
+def _object_array(items: Sequence[Any]) -> NDArray[np.object_]:
+    out = np.empty(len(items), dtype=object)
+    out[:] = items
+    return out
