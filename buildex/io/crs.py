@@ -1,0 +1,96 @@
+"""Coordinate reference systems: read them, name them, pick one whose unit is a ground metre."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyproj
+from numpy.typing import NDArray
+from pyproj.enums import TransformDirection
+from pyproj.exceptions import CRSError, ProjError
+
+from buildex.errors import CrsError
+
+Points = NDArray[np.float64]
+MAX_DISTORTION = 0.003
+WGS84 = "EPSG:4326"
+
+
+def parsed(crs: str, where: str = "`--crs`") -> pyproj.CRS:
+    """The CRS that an authority code, WKT or PROJ string means.
+
+    Raises:
+        CrsError: if it means none.
+    """
+    try:
+        return pyproj.CRS.from_user_input(crs)
+    except CRSError:
+        raise CrsError(
+            f"{where} names no known coordinate reference system: `{crs[:60]}`",
+            hint="use a code such as `EPSG:32737`",
+        ) from None
+
+
+def named(crs: pyproj.CRS) -> str:
+    """`AUTHORITY:CODE` where the CRS has one, else its WKT."""
+    authority = crs.to_authority(min_confidence=100)
+    return ":".join(authority) if authority else str(crs.to_wkt())
+
+
+def reprojected(points: Points, source: str, target: str) -> Points:
+    """Points (N, 2), x then y, from one CRS to another; always east before north.
+
+    Raises:
+        CrsError: if one of the two cannot be tied to the Earth or a point has no image.
+    """
+    if source == target:
+        return points
+    try:
+        transformer = pyproj.Transformer.from_crs(source, target, always_xy=True)
+        x, y = transformer.transform(
+            points[:, 0], points[:, 1], direction=TransformDirection.FORWARD
+        )
+    except (CRSError, ProjError) as error:
+        raise CrsError(
+            f"coordinates cannot be brought from `{source[:60]}` to `{target[:60]}`: {error}",
+            hint="name the right CRS with `--crs`",
+        ) from None
+    result = np.stack([x, y], axis=1)
+    if not np.isfinite(result).all():
+        raise CrsError(
+            f"coordinates lie outside the area of `{target[:60]}`",
+            hint="check that the file's CRS is the one its coordinates are in",
+        )
+    return result
+
+
+def metric(crs: str, center: tuple[float, float]) -> str:
+    """A CRS whose unit is a ground metre around a point: the given one where it is, else UTM.
+
+    A CRS qualifies if a metre of it is a metre on the ground within 0.3 % in both directions.
+    Degrees, feet and web mercator do not.
+
+    Args:
+        crs: the CRS of the point.
+        center: x, y of the point.
+    """
+    lon, lat = reprojected(np.array([center], dtype=np.float64), crs, WGS84)[0]
+    if abs(lat) > 90 or abs(lon) > 360:
+        raise CrsError(
+            f"{lon:g}, {lat:g} is no place on the Earth",
+            hint="check that the file's CRS is the one its coordinates are in",
+        )
+    if _is_metric(parsed(crs), float(lon), float(lat)):
+        return crs
+    zone = int((lon + 180) % 360 // 6) + 1
+    return f"EPSG:{(32600 if lat >= 0 else 32700) + zone}"
+
+
+def _is_metric(crs: pyproj.CRS, lon: float, lat: float) -> bool:
+    if not crs.is_projected or any(a.unit_conversion_factor != 1 for a in crs.axis_info[:2]):
+        return False
+    try:
+        factors = pyproj.Proj(crs).get_factors(lon, lat)
+    except ProjError:
+        return False
+    scales = np.array([factors.meridional_scale, factors.parallel_scale])
+    return bool(np.abs(scales - 1).max() <= MAX_DISTORTION)
