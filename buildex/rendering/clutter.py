@@ -1,0 +1,171 @@
+"""Painting the small things: cars, walls, rubble, laundry, water tanks, sheets on slabs."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import shapely
+
+from buildex.geo.footprints import to_rings
+from buildex.geo.rings import Ring, bounds
+from buildex.rendering.layout import Plan, Road
+from buildex.rendering.materials import METALS, PAINTS
+from buildex.rendering.noise import smoothstep
+from buildex.rendering.roofs import Kit
+from buildex.rendering.shapes import Building, Color
+
+CARS: tuple[Color, ...] = (
+    (0.92, 0.92, 0.92), (0.80, 0.82, 0.84), (0.15, 0.16, 0.18), (0.65, 0.12, 0.14),
+    (0.20, 0.30, 0.50), (0.88, 0.80, 0.55),
+)  # fmt: skip
+CLOTHS: tuple[Color, ...] = (
+    (0.9, 0.9, 0.92), (0.2, 0.4, 0.8), (0.85, 0.45, 0.2), (0.8, 0.2, 0.3), (0.85, 0.75, 0.3),
+    (0.3, 0.3, 0.32),
+)  # fmt: skip
+TANKS: tuple[Color, ...] = ((0.12, 0.12, 0.13), (0.10, 0.48, 0.36), (0.75, 0.77, 0.78), (0.2, 0.4, 0.7))
+
+
+def box_ring(center: tuple[float, float], size: tuple[float, float], angle: float) -> Ring:
+    """A rectangle's ring: `size` along and across the angle."""
+    c, s = math.cos(angle), math.sin(angle)
+    corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * np.array(size) / 2
+    return corners @ np.array([[c, s], [-s, c]]) + np.array(center)
+
+
+def paint_object(kit: Kit, ring: Ring, color: Color, top: float) -> None:
+    """A plain object of one colour, `top` metres higher than what lies under it."""
+    patch = kit.canvas.patch(bounds((ring,)))
+    if patch is None:
+        return
+    alpha = patch.coverage((ring,))
+    mottle = kit.bank.take("patch", patch.shape, kit.rng)[..., None]
+    patch.blend(np.asarray(color, np.float32) * (0.9 + 0.2 * mottle), alpha)
+    patch.height[alpha >= 0.5] += np.float32(top)
+
+
+def paint_walls(kit: Kit, plan: Plan) -> None:
+    """Walls and hedges round plots, with gaps for gates."""
+    for line in plan.walls:
+        hedge = kit.rng.random() < 0.25
+        gate = kit.rng.uniform(0, line.length)
+        tone = kit.rng.uniform(0.75, 1.1)
+        rest = line.difference(line.interpolate(gate).buffer(1.6))
+        body = rest.buffer(0.4 if hedge else 0.11, cap_style="flat", join_style="mitre")
+        for part in shapely.get_parts(body):
+            color = (0.24, 0.36, 0.16) if hedge else (0.66 * tone, 0.62 * tone, 0.56 * tone)
+            _paint_wall(kit, part, color, 1.2 if hedge else 1.9)
+
+
+def _paint_wall(kit: Kit, part: shapely.Polygon, color: Color, top: float) -> None:
+    patch = kit.canvas.patch(part.bounds)
+    if patch is None:
+        return
+    alpha = patch.coverage(to_rings(part)) * (patch.height < 0.5)
+    mottle = kit.bank.take("clump", patch.shape, kit.rng)[..., None]
+    patch.blend(np.asarray(color, np.float32) * (0.75 + 0.5 * mottle), alpha)
+    patch.raise_to(top, alpha)
+
+
+def paint_cars(kit: Kit, plan: Plan) -> None:
+    """Cars along the wider roads."""
+    for road in plan.roads:
+        if road.width < 3.5:
+            continue
+        for _ in range(int(kit.rng.poisson(road.line.length / 45))):
+            _paint_car(kit, road)
+
+
+def _paint_car(kit: Kit, road: Road) -> None:
+    at = kit.rng.uniform(0, road.line.length - 1)
+    a, b = road.line.interpolate(at), road.line.interpolate(at + 1)
+    angle = math.atan2(b.y - a.y, b.x - a.x) + float(kit.rng.normal(0, 0.06))
+    side = float(kit.rng.choice([-1, 1])) * (road.width / 2 - 1.0)
+    x, y = a.x - math.sin(angle) * side, a.y + math.cos(angle) * side
+    length, width = float(kit.rng.uniform(3.6, 5)), float(kit.rng.uniform(1.6, 1.85))
+    color = CARS[kit.rng.integers(len(CARS))]
+    paint_object(kit, box_ring((x, y), (length, width), angle), color, 0.9)
+    glass = (0.18, 0.20, 0.23)
+    paint_object(kit, box_ring((x, y), (length * 0.52, width * 0.84), angle), glass, 0.3)
+    paint_object(kit, box_ring((x, y), (length * 0.34, width * 0.84), angle), color, 0.2)
+
+
+def paint_litter(kit: Kit, plan: Plan, count: int) -> None:
+    """Heaps, laundry, planks and stones near the houses."""
+    for _ in range(count):
+        x = float(kit.rng.uniform(0, plan.width))
+        y = float(kit.rng.uniform(0, plan.height))
+        size = kit.rng.uniform(0.25, 1.3, 2)
+        angle = float(kit.rng.uniform(0, math.pi))
+        cloth = kit.rng.random() < 0.4
+        palette = CLOTHS if cloth else METALS
+        ring = box_ring((x, y), (float(size[0]), float(size[1]) * 0.6), angle)
+        paint_object(kit, ring, palette[kit.rng.integers(len(palette))], 0.25)
+
+
+def paint_rubble(kit: Kit, plan: Plan, count: int) -> None:
+    """Heaps of stones, sand or rubbish."""
+    for _ in range(count):
+        x, y = float(kit.rng.uniform(0, plan.width)), float(kit.rng.uniform(0, plan.height))
+        radius = float(kit.rng.uniform(0.5, 2.2))
+        patch = kit.canvas.patch((x - radius, y - radius, x + radius, y + radius))
+        if patch is None:
+            continue
+        gap = np.hypot(patch.x - x, patch.y - y) / radius
+        stones = kit.bank.take("clump", patch.shape, kit.rng)
+        alpha = smoothstep(1.0, 0.7, (gap + 0.7 * (stones - 0.5)).astype(np.float32))
+        alpha = alpha * (patch.height < 0.1)
+        grey = np.array([0.62, 0.58, 0.53], np.float32) * kit.rng.uniform(0.7, 1.25)
+        patch.blend(grey * (0.6 + 0.8 * stones[..., None]), 0.85 * alpha)
+        patch.raise_to((0.4 * stones).astype(np.float32), alpha)
+
+
+def furnish_roof(kit: Kit, building: Building) -> None:
+    """What stands on a slab: a stair head, tanks, a sheet roof over a corner, laundry."""
+    inner = building.polygon.buffer(-0.5)
+    if building.parts[0].slope != "flat" or building.parts[0].eave < 2 or inner.is_empty:
+        return
+    axis = building.parts[0].ring[1] - building.parts[0].ring[0]
+    angle = math.atan2(axis[1], axis[0])
+    if inner.area > 30 and kit.rng.random() < 0.6:
+        _stand(kit, inner, (2.6, 2.2), angle, ((0.66, 0.63, 0.58), 2.3))
+    if inner.area > 25 and kit.rng.random() < 0.4:
+        color = PAINTS[kit.rng.integers(2)] if kit.rng.random() < 0.5 else METALS[0]
+        side = math.sqrt(inner.area)
+        share = kit.rng.uniform(0.3, 0.55, 2)
+        _stand(kit, inner, (side * share[0], side * share[1]), angle, (color, 1.9))
+    for _ in range(int(kit.rng.poisson(1.2))):
+        _tank(kit, inner)
+    for _ in range(int(kit.rng.poisson(inner.area / 14))):
+        cloth = CLOTHS[kit.rng.integers(len(CLOTHS))]
+        low, high = kit.rng.uniform([0.3, 0.2], [1.4, 0.6])
+        _stand(kit, inner, (float(low), float(high)), angle, (cloth, 0.4))
+
+
+def _stand(
+    kit: Kit,
+    inside: shapely.Polygon,
+    size: tuple[float, float],
+    angle: float,
+    look: tuple[Color, float],
+) -> None:
+    """Put a box on a roof where it fits; `look` is its colour and height."""
+    x0, y0, x1, y1 = inside.bounds
+    for _ in range(6):
+        center = float(kit.rng.uniform(x0, x1)), float(kit.rng.uniform(y0, y1))
+        ring = box_ring(center, size, angle)
+        if inside.contains(shapely.Polygon(ring)):
+            paint_object(kit, ring, *look)
+            return
+
+
+def _tank(kit: Kit, inside: shapely.Polygon) -> None:
+    x0, y0, x1, y1 = inside.bounds
+    x, y = float(kit.rng.uniform(x0, x1)), float(kit.rng.uniform(y0, y1))
+    radius = float(kit.rng.uniform(0.45, 0.75))
+    disc = shapely.Point(x, y).buffer(radius, quad_segs=4)
+    if inside.contains(disc):
+        color = TANKS[kit.rng.integers(len(TANKS))]
+        paint_object(kit, to_rings(disc)[0], color, 1.4)
+        lid = to_rings(shapely.Point(x, y).buffer(radius * 0.35, quad_segs=3))[0]
+        paint_object(kit, lid, (min(1, color[0] * 1.5), min(1, color[1] * 1.5), color[2]), 0.1)

@@ -1,0 +1,147 @@
+"""Painting the ground: earth, grass, fields, yards, roads and what is trodden bare."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import shapely
+from scipy import ndimage
+
+from buildex.geo.footprints import to_rings
+from buildex.geo.rings import Rings, fill
+from buildex.rendering.canvas import Patch
+from buildex.rendering.layout import Plan, Road
+from buildex.rendering.noise import Field, resized, smoothstep
+from buildex.rendering.roofs import Kit
+from buildex.rendering.styles import Ground, Style
+
+# The ground's masks change slowly: they are made this many times coarser than the canvas.
+COARSE = 4
+
+
+def paint_ground(kit: Kit, plan: Plan, ground: Ground, style: Style) -> None:
+    """Paint all that lies flat."""
+    patch = kit.canvas.whole
+    _paint_earth(kit, patch, ground)
+    _paint_grass(kit, patch, plan, (ground, style))
+    for polygon in plan.fields:
+        _paint_field(kit, polygon, ground)
+    for polygon in plan.yards:
+        _paint_yard(kit, polygon, ground)
+    for road in plan.roads:
+        _paint_road(kit, patch, road, ground)
+
+
+def _paint_earth(kit: Kit, patch: Patch, ground: Ground) -> None:
+    take, rng, shape = kit.bank.take, kit.rng, patch.shape
+    mix = take("cloud", shape, rng, zoom=5.0)[..., None]
+    light, dark = (np.asarray(c, np.float32) for c in ground.soil)
+    mottle = 0.2 * (take("patch", shape, rng) - 0.5) + 0.1 * (take("grain", shape, rng) - 0.5)
+    patch.color[...] = (dark + (light - dark) * mix) * (1 + mottle[..., None])
+    pebbles = smoothstep(0.985, 0.995, take("clump", shape, rng))
+    patch.blend((0.72, 0.69, 0.63), 0.5 * pebbles)
+
+
+def _paint_grass(kit: Kit, patch: Patch, plan: Plan, look: tuple[Ground, Style]) -> None:
+    """Grass where nobody treads: thin beside houses and roads."""
+    ground, style = look
+    take, rng, shape = kit.bank.take, kit.rng, patch.shape
+    level = style.green + float(rng.uniform(-0.15, 0.15))
+    growth = 0.6 * take("cloud", shape, rng, zoom=3.0) + 0.4 * take("cloud", shape, rng, zoom=0.999)
+    growth += 0.3 * (take("patch", shape, rng) - 0.5) - 0.45 * _trodden(kit, patch, plan)
+    cover = smoothstep(0.95 - level, 1.2 - level, growth)
+    dryness = take("cloud", shape, rng, zoom=2.5)[..., None]
+    lush, dry = (np.asarray(c, np.float32) for c in (ground.lush, ground.dry))
+    tufts = take("clump", shape, rng)
+    shade = 1 + 0.3 * (tufts - 0.5) + 0.35 * (take("grain", shape, rng) - 0.5)
+    color = (lush + (dry - lush) * smoothstep(0.3, 0.9, dryness)) * shade[..., None]
+    patch.blend(color, 0.9 * cover)
+
+
+def _trodden(kit: Kit, patch: Patch, plan: Plan) -> Field:
+    """How near each pixel (h, w) is to houses, 1 beside them and 0 from about 6 m on."""
+    h, w = (n // COARSE + 1 for n in patch.shape)
+    mask = np.zeros((h, w), np.float32)
+    scale = patch.scale / COARSE
+    origin = np.array([patch.x[0, 0], patch.y[0, 0]])
+    for building in plan.buildings:
+        rings = [(ring - origin) * scale for ring in building.rings[:1]]
+        _stamp(mask, tuple(rings))
+    blurred = ndimage.gaussian_filter(mask, 2.2 * scale)
+    near: Field = np.minimum(1, 2 * blurred).astype(np.float32)
+    return resized(near, patch.shape, COARSE)
+
+
+def _stamp(mask: Field, rings: Rings) -> None:
+    low = np.maximum(np.floor(rings[0].min(axis=0)).astype(int), 0)
+    high = np.minimum(np.ceil(rings[0].max(axis=0)).astype(int), mask.shape[::-1])
+    if (high <= low).any():
+        return
+    inside = fill([ring - low for ring in rings], int(high[1] - low[1]), int(high[0] - low[0]))
+    mask[low[1] : high[1], low[0] : high[0]][inside] = 1
+
+
+def _paint_field(kit: Kit, polygon: shapely.Polygon, ground: Ground) -> None:
+    """A plot under the hoe: furrows, bare or green."""
+    inner = polygon.buffer(-0.5)
+    patch = None if inner.geom_type != "Polygon" else kit.canvas.patch(polygon.bounds)
+    kind, turn, gap = kit.rng.random(), kit.rng.uniform(0, math.pi), kit.rng.uniform(0.5, 1.3)
+    if patch is None or inner.is_empty:
+        return
+    wobble = kit.bank.take("cloud", patch.shape, kit.rng) * 0.8
+    across = patch.x * math.cos(turn) + patch.y * math.sin(turn) + wobble
+    furrow = np.cos(across * (2 * math.pi / gap))
+    earth = np.asarray(ground.soil[1], np.float32) * (0.95 + 0.07 * furrow[..., None])
+    leaf = np.asarray(ground.lush, np.float32) * kit.rng.uniform(0.85, 1.2)
+    growth = kit.bank.take("patch", patch.shape, kit.rng) + 0.3 * furrow
+    color = earth * (0.9 + 0.2 * kit.bank.take("grain", patch.shape, kit.rng)[..., None])
+    cover = smoothstep(1.0 - kind, 1.5 - kind, growth)
+    green = leaf * (0.75 + 0.5 * kit.bank.take("clump", patch.shape, kit.rng)[..., None])
+    color = color + (green - color) * cover[..., None]
+    patch.blend(color, 0.92 * ndimage.gaussian_filter(patch.coverage(to_rings(inner)), 3))
+
+
+def _paint_yard(kit: Kit, polygon: shapely.Polygon, ground: Ground) -> None:
+    """Concrete or swept earth round a house."""
+    patch = kit.canvas.patch(polygon.bounds)
+    tint = kit.rng.uniform(0.85, 1.15)
+    if patch is None:
+        return
+    mottle = kit.bank.take("patch", patch.shape, kit.rng)
+    color = np.asarray(ground.paving, np.float32) * tint * (0.88 + 0.24 * mottle[..., None])
+    patch.blend(color, 0.9 * patch.coverage(to_rings(polygon)) * smoothstep(0.05, 0.3, mottle))
+
+
+def _paint_road(kit: Kit, patch: Patch, road: Road, ground: Ground) -> None:
+    """Asphalt with dusty edges, or a track with two ruts."""
+    points = shapely.get_coordinates(road.line)
+    h, w = (n // COARSE + 1 for n in patch.shape)
+    x = patch.x[0, 0] + np.arange(w, dtype=np.float32)[None] * COARSE / patch.scale
+    y = patch.y[0, 0] + np.arange(h, dtype=np.float32)[:, None] * COARSE / patch.scale
+    offset = resized(_offset(points, x, y), patch.shape, COARSE)
+    take, rng, shape = kit.bank.take, kit.rng, patch.shape
+    ragged = take("patch", shape, rng) - 0.5
+    half = road.width / 2
+    inside = smoothstep(0.25, -0.15, offset - half + ragged * (0.5 if road.paved else 1.6))
+    grain = 0.16 * (take("patch", shape, rng) - 0.5) + 0.07 * (take("grain", shape, rng) - 0.5)
+    if road.paved:
+        patch.blend(np.asarray(ground.soil[0], np.float32), 0.5 * smoothstep(1.4, 0, offset - half))
+        color = np.asarray(ground.paving, np.float32) * (1 + grain[..., None])
+        patch.blend(color, inside)
+        return
+    rut = np.exp(-(((offset - 0.75) / 0.28) ** 2)) * (road.width > 2.5)
+    color = np.asarray(ground.soil[0], np.float32) * (1 + grain + 0.06 * rut)[..., None]
+    patch.blend(color, 0.85 * inside)
+
+
+def _offset(points: Field, x: Field, y: Field) -> Field:
+    """Distance (h, w) from pixels to a line of points (N, 2)."""
+    best = np.full(np.broadcast_shapes(x.shape, y.shape), np.inf, np.float32)
+    for a, b in zip(points[:-1], points[1:], strict=True):
+        dx, dy = (float(v) for v in b - a)
+        length2 = dx * dx + dy * dy
+        px, py = x - np.float32(a[0]), y - np.float32(a[1])
+        t = np.clip((px * dx + py * dy) / length2, 0, 1)
+        best = np.minimum(best, (px - t * dx) ** 2 + (py - t * dy) ** 2)
+    return np.sqrt(best).astype(np.float32)
