@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from typing import Any, TypeVar
 
 import click
@@ -18,7 +18,7 @@ def track(items: Iterable[T], *, total: int | None = None, label: str = "") -> I
     """Progress bar on stderr: done, rate, time left. Satisfies `config.Track`."""
     from tqdm import tqdm
 
-    if total is None and hasattr(items, "__len__"):
+    if total is None and isinstance(items, Sized):
         total = len(items)
     yield from tqdm(items, total=total, desc=label, file=sys.stderr, mininterval=0.5)
 

@@ -105,7 +105,7 @@ def _click_type(kind: Any) -> Any:
     return kind
 
 
-class _Pair(click.ParamType):
+class _Pair(click.ParamType):  # type: ignore[type-arg]
     """NAME=NUMBER, for settings that are tables."""
 
     name = "name=number"

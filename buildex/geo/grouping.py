@@ -29,6 +29,8 @@ from buildex.geo.rings import (
     simplify,
 )
 
+Places = NDArray[np.float64]
+
 
 @dataclass(frozen=True)
 class Grouping:
@@ -136,7 +138,7 @@ def _ring(outline: Ring, points: Ring, weights: NDArray[np.float64], g: Grouping
 
 def _alike(ring: Ring, outline: Ring) -> bool:
     """Same direction and no less than half of the outline's area: nothing was folded over."""
-    return signed_area(ring) * np.sign(signed_area(outline)) > 0.5 * area([outline])
+    return bool(signed_area(ring) * np.sign(signed_area(outline)) > 0.5 * area([outline]))
 
 
 def _distinct(
@@ -155,32 +157,30 @@ def _distinct(
     return np.array(kept, dtype=np.int64)
 
 
-def _join(
-    track: _Track, points: Ring, place: NDArray[np.float64], weights: NDArray[np.float64],
-    g: Grouping,
-) -> Ring:  # fmt: skip
+def _join(track: _Track, points: Ring, place: Places, weights: Places, g: Grouping) -> Ring:
     """Connect keypoints along the outline, adding the corners that are missing."""
+    added = np.zeros(len(points), dtype=bool)
     if len(points) == 0:
         start = int(np.argmax(np.sum((track.ring - track.ring.mean(axis=0)) ** 2, axis=1)))
-        points, place, weights = (
-            track.ring[start : start + 1],
-            track.place[start : start + 1],
-            np.zeros(1),
-        )
-    vertices: list[NDArray[np.float64]] = []
-    strength: list[float] = []
+        points, place = track.ring[start : start + 1], track.place[start : start + 1]
+        weights, added = np.ones(1), np.ones(1, dtype=bool)
+    new: list[Places] = []
     for i in range(len(points)):
         j = (i + 1) % len(points)
-        vertices.append(points[i])
-        strength.append(float(weights[i]))
-        for missing in _missing(track.between(place[i], place[j]), points[i], points[j], g.sag):
-            vertices.append(missing)
-            strength.append(1.0)
-    return _without_weak(np.array(vertices), np.array(strength), g)
+        arc, arc_place = track.between(place[i], place[j])
+        new.append(arc_place[_missing(arc, points[i], points[j], g.sag)])
+    fresh = np.concatenate(new)
+    place = np.concatenate([place, fresh])
+    order = np.argsort(place, kind="stable")
+    points = np.vstack([points, track.at(fresh)])[order]
+    weights = np.concatenate([weights, np.ones(len(fresh))])[order]
+    added = np.concatenate([added, np.ones(len(fresh), dtype=bool)])[order]
+    points = _sharpened(track, points, place[order], added, 2 * g.sag)
+    return _without_weak(points, weights, g)
 
 
-def _missing(arc: Ring, a: NDArray[np.float64], b: NDArray[np.float64], sag: float) -> list[Ring]:
-    """Points of an arc of outline that the edge from a to b strays from by more than `sag`."""
+def _missing(arc: Ring, a: Ring, b: Ring, sag: float, first: int = 0) -> list[int]:
+    """Positions in an arc of outline that the edge from a to b strays from by over `sag`."""
     if len(arc) == 0:
         return []
     distances = segment_distances(arc, a, b)
@@ -189,10 +189,43 @@ def _missing(arc: Ring, a: NDArray[np.float64], b: NDArray[np.float64], sag: flo
         return []
     middle = arc[worst]
     return [
-        *_missing(arc[:worst], a, middle, sag),
-        middle,
-        *_missing(arc[worst + 1 :], middle, b, sag),
+        *_missing(arc[:worst], a, middle, sag, first),
+        first + worst,
+        *_missing(arc[worst + 1 :], middle, b, sag, first + worst + 1),
     ]
+
+
+def _sharpened(
+    track: _Track, points: Ring, place: Places, added: NDArray[np.bool_], reach: float
+) -> Ring:
+    """Move added corners to where the walls beside them meet.
+
+    A mask rounds its corners, so the outline's point lies inside the true one. Where the
+    outline on both sides is long enough for a straight line (total least squares over its
+    middle), the corner goes to the crossing of the two lines, if that is within `reach`.
+    """
+    out = points.copy()
+    n = len(points)
+    for k in np.flatnonzero(added).tolist() if n >= 3 else []:
+        before = track.wall(place[k - 1], place[k])
+        after = track.wall(place[k], place[(k + 1) % n])
+        if before is None or after is None:
+            continue
+        corner = _crossing(before, after)
+        if corner is not None and np.hypot(*(corner - points[k])) <= reach:
+            out[k] = corner
+    return out
+
+
+def _crossing(first: tuple[Ring, Ring], second: tuple[Ring, Ring]) -> Ring | None:
+    """Where two lines (a point and a direction each) meet; None where they are near parallel."""
+    (p, d), (q, e) = first, second
+    sine = d[0] * e[1] - d[1] * e[0]
+    if abs(sine) < 0.3:
+        return None
+    t = ((q[0] - p[0]) * e[1] - (q[1] - p[1]) * e[0]) / sine
+    crossing: Ring = p + t * d
+    return crossing
 
 
 def _without_weak(ring: Ring, strength: NDArray[np.float64], g: Grouping) -> Ring:
@@ -216,7 +249,7 @@ class _Track:
         self.place = np.concatenate([[0.0], np.cumsum(steps)[:-1]])
         self.length = float(steps.sum())
 
-    def project(self, points: Ring) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def project(self, points: Ring) -> tuple[Places, Places]:
         """Nearest place on the outline (K,) and the distance to it (K,)."""
         if len(points) == 0:
             return np.zeros(0), np.zeros(0)
@@ -229,11 +262,36 @@ class _Track:
         rows = np.arange(len(points))
         return self.place[edge] + t[rows, edge] * np.sqrt(length2[edge]), gap[rows, edge]
 
-    def between(self, start: float, end: float) -> Ring:
+    def at(self, place: Places) -> Ring:
+        """The outline's own points at places (K,) that are its points'."""
+        return self.ring[np.searchsorted(self.place, place)]
+
+    def between(self, start: float, end: float) -> tuple[Ring, Places]:
         """The outline's points after place `start` up to `end`, around the seam if need be."""
         if start < end:
-            return self.ring[(self.place > start) & (self.place < end)]
-        return np.vstack([self.ring[self.place > start], self.ring[self.place < end]])
+            inner = np.flatnonzero((self.place > start) & (self.place < end))
+        else:
+            inner = np.concatenate(
+                [np.flatnonzero(self.place > start), np.flatnonzero(self.place < end)]
+            )
+        return self.ring[inner], self.place[inner]
+
+    def wall(self, start: float, end: float) -> tuple[Ring, Ring] | None:
+        """The straight line along an arc: a point on it and its direction.
+
+        Fitted to the arc without its rounded ends (two cells, at most a quarter of its
+        length); None where fewer than four points are left.
+        """
+        arc, place = self.between(start, end)
+        run = (place - start) % self.length
+        total = (end - start) % self.length
+        end_part = min(2.0, total / 4)
+        arc = arc[(run > end_part) & (run < total - end_part)]
+        if len(arc) < 4:
+            return None
+        centre = arc.mean(axis=0)
+        _, _, axes = np.linalg.svd(arc - centre, full_matrices=False)
+        return centre, axes[0]
 
 
 def turning_angles(ring: Ring) -> NDArray[np.float64]:

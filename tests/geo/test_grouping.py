@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import shapely
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from buildex.geo.grouping import Grouping, group, is_simple, polygons_of, turning_angles
+from buildex.geo.instances import RoiMaps, no_instances
+from buildex.geo.keypoints import RoiCodec
+from buildex.geo.rings import bounds
+from tests.geo.shapes import HOLE, L_SHAPE, SQUARE, buildings, same_polygon
+
+CODEC = RoiCodec()
+
+
+def drawn(rings, corners=None):
+    frame = CODEC.frames(np.array([bounds(rings)]))[0]
+    return CODEC.encode(rings, frame, corners), frame
+
+
+@settings(deadline=None, max_examples=80)
+@given(buildings(), st.integers(0, 1000))
+def test_a_building_comes_back_as_itself_in_any_order_of_its_corners(ring, seed):
+    target, frame = drawn((ring,))
+    points = np.random.default_rng(seed).permutation(CODEC.to_cells(ring, frame))
+    rings = group(target.mask, points, np.ones(len(points)))
+    assert len(rings) == 1
+    assert same_polygon(CODEC.to_pixels(rings[0], frame), ring, 1e-6)
+
+
+def test_a_courtyard_comes_back():
+    target, frame = drawn((SQUARE, HOLE))
+    points = CODEC.to_cells(np.vstack([SQUARE, HOLE]), frame)
+    outline, hole = group(target.mask, points, np.ones(8))
+    assert same_polygon(CODEC.to_pixels(outline, frame), SQUARE, 1e-6)
+    assert same_polygon(CODEC.to_pixels(hole, frame), HOLE, 1e-6)
+
+
+@pytest.mark.parametrize("missing", range(6))
+def test_a_missing_corner_is_added_where_the_outline_turns(missing):
+    target, frame = drawn((L_SHAPE,))
+    points = np.delete(CODEC.to_cells(L_SHAPE, frame), missing, axis=0)
+    (ring,) = group(target.mask, points, np.ones(5))
+    back = shapely.Polygon(CODEC.to_pixels(ring, frame))
+    truth = shapely.Polygon(L_SHAPE)
+    assert back.intersection(truth).area / back.union(truth).area > 0.97
+    assert len(ring) == 6
+
+
+def test_no_keypoints_at_all_still_give_the_shape():
+    target, frame = drawn((L_SHAPE,))
+    (ring,) = group(target.mask, np.zeros((0, 2)), np.zeros(0))
+    back = shapely.Polygon(CODEC.to_pixels(ring, frame))
+    truth = shapely.Polygon(L_SHAPE)
+    assert back.intersection(truth).area / back.union(truth).area > 0.95
+
+
+def test_a_weak_keypoint_on_a_straight_wall_is_dropped_and_a_sure_one_kept():
+    target, frame = drawn((SQUARE,))
+    points = CODEC.to_cells(np.vstack([SQUARE, [[30, 10]]]), frame)
+    weak = group(target.mask, points, np.array([1, 1, 1, 1, 0.35]))
+    sure = group(target.mask, points, np.array([1, 1, 1, 1, 0.9]))
+    assert len(weak[0]) == 4
+    assert len(sure[0]) == 5
+
+
+def test_a_keypoint_of_the_neighbour_is_left_out():
+    target, frame = drawn((SQUARE,))
+    points = np.vstack([CODEC.to_cells(SQUARE, frame), [[1.0, 1.0]]])
+    (ring,) = group(target.mask, points, np.ones(5))
+    assert len(ring) == 4
+
+
+@settings(deadline=None, max_examples=80)
+@given(buildings(), st.integers(0, 10_000))
+def test_noise_never_makes_a_polygon_cross_itself(ring, seed):
+    rng = np.random.default_rng(seed)
+    target, _ = drawn((ring,))
+    noisy = np.clip(target.mask + rng.normal(0, 0.35, target.mask.shape), 0, 1)
+    points = rng.uniform(0, CODEC.cells, (12, 2))
+    for found in group(noisy, points, rng.uniform(0.3, 1, 12)):
+        assert shapely.Polygon(found).is_valid
+
+
+def test_an_empty_mask_gives_nothing():
+    assert group(np.zeros((56, 56)), np.ones((3, 2)), np.ones(3)) == ()
+
+
+def test_instances_below_the_score_are_left_out():
+    target, frame = drawn((SQUARE,))
+    maps = RoiMaps(
+        np.array([frame, frame], np.float32),
+        np.array([0.9, 0.4], np.float32),
+        np.stack([target.mask] * 2),
+        np.stack([target.heatmap] * 2),
+        np.stack([target.offset] * 2),
+    )
+    polygons = polygons_of(maps, CODEC, score=0.5)
+    assert len(polygons) == 1
+    rings, score = polygons[0]
+    assert score == pytest.approx(0.9)
+    assert same_polygon(rings[0], SQUARE, 0.02)
+    assert polygons_of(no_instances(56), CODEC) == []
+
+
+def test_turning_angles_of_a_square_are_right():
+    assert np.allclose(turning_angles(SQUARE), 90)
+
+
+@settings(max_examples=200)
+@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=3, max_size=7))
+def test_is_simple_agrees_with_shapely(points):
+    ring = np.array(points, dtype=float)
+    valid = shapely.Polygon(ring).is_valid and shapely.LinearRing(ring).is_simple
+    if is_simple(ring):
+        assert valid
+    elif len({tuple(p) for p in points}) == len(points) and valid:
+        # What we call crossing though it is valid: straight-back spikes only.
+        assert (turning_angles(ring) > 179.9).any()
+
+
+def test_settings_are_in_cells():
+    assert Grouping().sag < Grouping().reach
