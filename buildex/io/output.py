@@ -1,0 +1,49 @@
+"""Outputs: checked before the work, written beside their place and renamed into it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from buildex.errors import OutputError
+
+
+def check_output(path: str | Path, overwrite: bool = False) -> None:
+    """Make sure that a file or folder can be written.
+
+    Raises:
+        OutputError: if it exists already, or its folder is missing or not writable.
+    """
+    path = Path(path)
+    if path.exists() and not overwrite:
+        raise OutputError(f"`{path}` exists already", hint="write elsewhere or add `--overwrite`")
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise OutputError(f"folder `{folder}` does not exist", hint="make it first")
+    if not os.access(folder, os.W_OK):
+        raise OutputError(f"folder `{folder}` cannot be written", hint="write elsewhere")
+
+
+@contextmanager
+def beside(path: Path) -> Iterator[Path]:
+    """A path in an empty folder beside `path` to write to; its files are moved on success.
+
+    All files that were written to that folder move, so sidecar files come along. After an
+    error nothing is left of them.
+    """
+    path = path.absolute()
+    folder = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    try:
+        yield folder / path.name
+        for file in sorted(folder.iterdir()):
+            file.replace(path.parent / file.name)
+    except OSError as error:
+        raise OutputError(
+            f"`{path}` cannot be written: {error.strerror or error}", hint="write elsewhere"
+        ) from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
