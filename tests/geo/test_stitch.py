@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import shapely
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from buildex.geo.stitch import Sightings, Stitching, overlapping_pairs, stitch, without_overlaps
+
+LEFT, RIGHT = (0.0, 0, 100, 100), (60.0, 0, 160, 100)
+SMALL = Stitching(smallest=1.0)
+
+
+def objects(polygons):
+    out = np.empty(len(polygons), dtype=object)
+    out[:] = polygons
+    return out
+
+
+def seen(*rows):
+    """Rows of polygon, score, tile box, cut, owned."""
+    columns = list(zip(*rows, strict=True))
+    return Sightings(
+        objects(columns[0]),
+        np.array(columns[1], dtype=float),
+        np.array(columns[2], dtype=float),
+        np.array(columns[3], dtype=bool),
+        np.array(columns[4], dtype=bool),
+    )
+
+
+def test_a_building_that_two_tiles_saw_whole_is_kept_once_from_its_owner():
+    a = shapely.box(65, 10, 85, 30)
+    b = shapely.box(66, 10, 86, 30)
+    out = stitch(seen((a, 0.95, LEFT, False, False), (b, 0.6, RIGHT, False, True)), SMALL)
+    assert len(out.polygons) == 1
+    assert out.polygons[0].equals(b)
+    assert not out.joined[0]
+
+
+def test_a_whole_sighting_beats_a_cut_one_of_a_higher_score():
+    cut = shapely.box(70, 10, 100, 30)
+    whole = shapely.box(70, 10, 130, 30)
+    out = stitch(seen((cut, 0.99, LEFT, True, True), (whole, 0.6, RIGHT, False, False)), SMALL)
+    assert [p.area for p in out.polygons] == [whole.area]
+
+
+def test_parts_of_a_hall_become_one_without_a_vertex_on_the_seam():
+    a, b = shapely.box(20, 10, 100, 40), shapely.box(60, 11, 150, 40.5)
+    out = stitch(seen((a, 0.9, LEFT, True, True), (b, 0.8, RIGHT, True, True)), SMALL)
+    assert len(out.polygons) == 1
+    assert out.joined[0]
+    assert out.scores[0] == 0.9
+    x = shapely.get_coordinates(out.polygons[0])[:, 0]
+    assert not np.any(np.abs(x - 60) < 5)
+    assert not np.any(np.abs(x - 100) < 5)
+    assert len(x) - 1 == 4
+    assert out.polygons[0].area == pytest.approx(130 * 30, rel=0.05)
+
+
+def test_a_hall_over_four_tiles_comes_back_whole():
+    truth = shapely.Polygon([(30, 30), (170, 50), (160, 150), (20, 130)])
+    tiles = [(x, y, x + 120, y + 120) for x in (0, 80) for y in (0, 80)]
+    rows = [(truth.intersection(shapely.box(*t)), 0.9, t, True, True) for t in tiles]
+    out = stitch(seen(*rows), SMALL)
+    assert len(out.polygons) == 1
+    whole = out.polygons[0]
+    assert whole.intersection(truth).area / whole.union(truth).area > 0.995
+    assert len(whole.exterior.coords) - 1 == 4
+
+
+def test_two_houses_on_either_side_of_a_seam_stay_two():
+    a, b = shapely.box(40, 10, 78, 40), shapely.box(80, 10, 120, 40)
+    rows = [
+        (a, 0.9, LEFT, False, True),
+        (shapely.box(80, 10, 100, 40), 0.8, LEFT, True, False),
+        (shapely.box(60, 10, 78, 40), 0.7, RIGHT, True, False),
+        (b, 0.9, RIGHT, False, True),
+    ]
+    out = stitch(seen(*rows), SMALL)
+    assert sorted(p.area for p in out.polygons) == sorted([a.area, b.area])
+
+
+def test_parts_that_disagree_where_both_tiles_see_are_not_joined():
+    a, b = shapely.box(20, 10, 100, 30), shapely.box(60, 28, 150, 60)
+    out = stitch(seen((a, 0.9, LEFT, True, True), (b, 0.8, RIGHT, True, True)), SMALL)
+    assert not out.joined.any()
+
+
+def test_a_small_polygon_inside_a_larger_one_goes():
+    rows = [
+        (shapely.box(0, 0, 50, 50), 0.9, LEFT, False, True),
+        (shapely.box(10, 10, 20, 20), 0.8, LEFT, False, True),
+    ]
+    assert len(stitch(seen(*rows), SMALL).polygons) == 1
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 10_000), st.integers(2, 25))
+def test_nothing_overlaps_afterwards_and_all_is_valid(seed, count):
+    rng = np.random.default_rng(seed)
+    centre, side = rng.uniform(0, 60, (count, 2)), rng.uniform(4, 25, (count, 2))
+    polygons = objects(
+        [
+            shapely.affinity.rotate(shapely.box(*(c - s), *(c + s)), a)
+            for c, s, a in zip(centre, side, rng.uniform(0, 90, count), strict=True)
+        ]
+    )
+    out, kept = without_overlaps(polygons, rng.random(count), smallest=1.0)
+    i, j = overlapping_pairs(out)
+    assert shapely.area(shapely.intersection(out[i], out[j])).sum() < 1e-6
+    assert shapely.is_valid(out).all()
+    assert {p.geom_type for p in out} <= {"Polygon"}
+    assert np.all(shapely.area(out) >= 0.5 * shapely.area(polygons[kept]) - 1e-9)
+
+
+def test_the_best_score_keeps_its_whole_shape():
+    polygons = objects([shapely.box(0, 0, 10, 10), shapely.box(9, 0, 20, 10)])
+    out, _ = without_overlaps(polygons, np.array([0.5, 0.9]))
+    assert out[1].equals(polygons[1])
+    assert out[0].area == pytest.approx(90)
+
+
+def test_nothing_seen_gives_nothing():
+    empty = Sightings(
+        objects([]), np.zeros(0), np.zeros((0, 4)), np.zeros(0, bool), np.zeros(0, bool)
+    )
+    assert len(stitch(empty).polygons) == 0
