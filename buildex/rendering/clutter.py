@@ -23,6 +23,10 @@ CLOTHS: tuple[Color, ...] = (
     (0.9, 0.9, 0.92), (0.2, 0.4, 0.8), (0.85, 0.45, 0.2), (0.8, 0.2, 0.3), (0.85, 0.75, 0.3),
     (0.3, 0.3, 0.32),
 )  # fmt: skip
+SCRAP: tuple[Color, ...] = (
+    (0.62, 0.60, 0.57), (0.48, 0.42, 0.36), (0.40, 0.28, 0.20), (0.72, 0.70, 0.66),
+    (0.35, 0.34, 0.33), (0.56, 0.50, 0.40),
+)  # fmt: skip
 TANKS: tuple[Color, ...] = ((0.12, 0.12, 0.13), (0.10, 0.48, 0.36), (0.75, 0.77, 0.78), (0.2, 0.4, 0.7))
 
 
@@ -93,14 +97,24 @@ def _paint_car(kit: Kit, road: Road) -> None:
 def paint_litter(kit: Kit, plan: Plan, count: int) -> None:
     """Heaps, laundry, planks and stones near the houses."""
     for _ in range(count):
-        x = float(kit.rng.uniform(0, plan.width))
-        y = float(kit.rng.uniform(0, plan.height))
-        size = kit.rng.uniform(0.25, 1.3, 2)
+        x, y = _beside_a_house(kit, plan)
+        size = kit.rng.gamma(2.0, 0.28, 2) + 0.12
         angle = float(kit.rng.uniform(0, math.pi))
-        cloth = kit.rng.random() < 0.4
-        palette = CLOTHS if cloth else METALS
-        ring = box_ring((x, y), (float(size[0]), float(size[1]) * 0.6), angle)
-        paint_object(kit, ring, palette[kit.rng.integers(len(palette))], 0.25)
+        palette = CLOTHS if kit.rng.random() < 0.15 else SCRAP
+        ring = box_ring((x, y), (float(size[0]), float(size[1])), angle)
+        tone = kit.rng.uniform(0.7, 1.15)
+        red, green, blue = palette[kit.rng.integers(len(palette))]
+        paint_object(kit, ring, (red * tone, green * tone, blue * tone), 0.25)
+
+
+def _beside_a_house(kit: Kit, plan: Plan) -> tuple[float, float]:
+    """A place up to a few metres from some outline; anywhere where there are no houses."""
+    if not plan.shapes or kit.rng.random() < 0.15:
+        return float(kit.rng.uniform(0, plan.width)), float(kit.rng.uniform(0, plan.height))
+    outline = plan.shapes[kit.rng.integers(len(plan.shapes))].exterior
+    spot = outline.interpolate(float(kit.rng.random()), normalized=True)
+    dx, dy = kit.rng.normal(0, 1.3, 2)
+    return float(spot.x + dx), float(spot.y + dy)
 
 
 def paint_rubble(kit: Kit, plan: Plan, count: int) -> None:

@@ -18,6 +18,8 @@ from buildex.rendering.styles import Ground, Style
 
 # The ground's masks change slowly: they are made this many times coarser than the canvas.
 COARSE = 4
+# Roads are painted in windows of this many metres.
+WINDOW = 16.0
 
 
 def paint_ground(kit: Kit, plan: Plan, ground: Ground, style: Style) -> None:
@@ -30,7 +32,7 @@ def paint_ground(kit: Kit, plan: Plan, ground: Ground, style: Style) -> None:
     for polygon in plan.yards:
         _paint_yard(kit, polygon, ground)
     for road in plan.roads:
-        _paint_road(kit, patch, road, ground)
+        _paint_road(kit, road, ground)
 
 
 def _paint_earth(kit: Kit, patch: Patch, ground: Ground) -> None:
@@ -39,6 +41,8 @@ def _paint_earth(kit: Kit, patch: Patch, ground: Ground) -> None:
     light, dark = (np.asarray(c, np.float32) for c in ground.soil)
     mottle = 0.2 * (take("patch", shape, rng) - 0.5) + 0.1 * (take("grain", shape, rng) - 0.5)
     patch.color[...] = (dark + (light - dark) * mix) * (1 + mottle[..., None])
+    dirt = smoothstep(0.6, 1.0, take("cloud", shape, rng)) * take("patch", shape, rng)
+    patch.blend((0.36, 0.32, 0.27), 0.45 * dirt)
     pebbles = smoothstep(0.985, 0.995, take("clump", shape, rng))
     patch.blend((0.72, 0.69, 0.63), 0.5 * pebbles)
 
@@ -56,7 +60,8 @@ def _paint_grass(kit: Kit, patch: Patch, plan: Plan, look: tuple[Ground, Style])
     tufts = take("clump", shape, rng)
     shade = 1 + 0.3 * (tufts - 0.5) + 0.35 * (take("grain", shape, rng) - 0.5)
     color = (lush + (dry - lush) * smoothstep(0.3, 0.9, dryness)) * shade[..., None]
-    patch.blend(color, 0.9 * cover)
+    weeds = smoothstep(1.15 - 0.5 * level, 1.35 - 0.5 * level, growth + 0.5 * tufts)
+    patch.blend(color, np.maximum(0.9 * cover, 0.6 * weeds))
 
 
 def _trodden(kit: Kit, patch: Patch, plan: Plan) -> Field:
@@ -113,35 +118,53 @@ def _paint_yard(kit: Kit, polygon: shapely.Polygon, ground: Ground) -> None:
     patch.blend(color, 0.9 * patch.coverage(to_rings(polygon)) * smoothstep(0.05, 0.3, mottle))
 
 
-def _paint_road(kit: Kit, patch: Patch, road: Road, ground: Ground) -> None:
-    """Asphalt with dusty edges, or a track with two ruts."""
-    points = shapely.get_coordinates(road.line)
-    h, w = (n // COARSE + 1 for n in patch.shape)
-    x = patch.x[0, 0] + np.arange(w, dtype=np.float32)[None] * COARSE / patch.scale
-    y = patch.y[0, 0] + np.arange(h, dtype=np.float32)[:, None] * COARSE / patch.scale
-    offset = resized(_offset(points, x, y), patch.shape, COARSE)
-    take, rng, shape = kit.bank.take, kit.rng, patch.shape
-    ragged = take("patch", shape, rng) - 0.5
-    half = road.width / 2
-    inside = smoothstep(0.25, -0.15, offset - half + ragged * (0.5 if road.paved else 1.6))
-    grain = 0.16 * (take("patch", shape, rng) - 0.5) + 0.07 * (take("grain", shape, rng) - 0.5)
+def _paint_road(kit: Kit, road: Road, ground: Ground) -> None:
+    """Asphalt with dusty edges, or a track with two ruts; window by window along the line."""
+    place = float(kit.rng.integers(1000))
+    low, high = kit.canvas.whole.x[0, 0], kit.canvas.whole.x[0, -1]
+    top, bottom = kit.canvas.whole.y[0, 0], kit.canvas.whole.y[-1, 0]
+    for x in np.arange(low, high, WINDOW):
+        for y in np.arange(top, bottom, WINDOW):
+            box = float(x), float(y), float(x) + WINDOW, float(y) + WINDOW
+            patch = kit.canvas.patch(box, 0.0)
+            near = road.line.intersection(shapely.box(*box).buffer(road.width / 2 + 3))
+            if patch is not None and not near.is_empty:
+                offset = np.minimum.reduce([_offset(line, patch) for line in _lines(near)])
+                _pave(kit, patch, (road, ground), offset, place)
+
+
+def _pave(
+    kit: Kit, patch: Patch, look: tuple[Road, Ground], offset: Field, place: float
+) -> None:
+    road, ground = look
+    rows, columns = patch.y * patch.scale + place, patch.x * patch.scale
+    mottle = kit.bank.sample("patch", rows, columns) - 0.5
+    past = offset - road.width / 2
+    inside = smoothstep(0.25, -0.15, past + mottle * (0.5 if road.paved else 1.6))
+    fine = kit.bank.sample("grain", columns, rows) - 0.5
+    tone = 1 + 0.16 * (kit.bank.sample("patch", columns, rows) - 0.5) + 0.07 * fine
+    light = np.asarray(ground.soil[0], np.float32)
     if road.paved:
-        patch.blend(np.asarray(ground.soil[0], np.float32), 0.5 * smoothstep(1.4, 0, offset - half))
-        color = np.asarray(ground.paving, np.float32) * (1 + grain[..., None])
-        patch.blend(color, inside)
+        patch.blend(light, 0.5 * smoothstep(1.4, 0, past))
+        patch.blend(np.asarray(ground.paving, np.float32) * tone[..., None], inside)
         return
     rut = np.exp(-(((offset - 0.75) / 0.28) ** 2)) * (road.width > 2.5)
-    color = np.asarray(ground.soil[0], np.float32) * (1 + grain + 0.06 * rut)[..., None]
-    patch.blend(color, 0.85 * inside)
+    patch.blend(light * (tone + 0.06 * rut)[..., None], 0.85 * inside)
 
 
-def _offset(points: Field, x: Field, y: Field) -> Field:
+def _lines(geometry: shapely.Geometry) -> list[Field]:
+    """The points (N, 2) of each line."""
+    parts = [g for g in shapely.get_parts(geometry) if g.geom_type == "LineString"]
+    return [shapely.get_coordinates(part) for part in parts]
+
+
+def _offset(points: Field, patch: Patch) -> Field:
     """Distance (h, w) from pixels to a line of points (N, 2)."""
-    best = np.full(np.broadcast_shapes(x.shape, y.shape), np.inf, np.float32)
+    best = np.full(patch.shape, np.inf, np.float32)
     for a, b in zip(points[:-1], points[1:], strict=True):
         dx, dy = (float(v) for v in b - a)
-        length2 = dx * dx + dy * dy
-        px, py = x - np.float32(a[0]), y - np.float32(a[1])
+        length2 = max(dx * dx + dy * dy, 1e-12)
+        px, py = patch.x - np.float32(a[0]), patch.y - np.float32(a[1])
         t = np.clip((px * dx + py * dy) / length2, 0, 1)
         best = np.minimum(best, (px - t * dx) ** 2 + (py - t * dy) ** 2)
     return np.sqrt(best).astype(np.float32)

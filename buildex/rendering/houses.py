@@ -88,8 +88,8 @@ def court_house(style: Style, rng: np.random.Generator) -> Building:
 
 def _sides(size: tuple[float, float], rng: np.random.Generator) -> tuple[float, float]:
     """Width and depth of a house for a plot: long rather than square."""
-    w = min(size[0], 17.0) * float(rng.uniform(0.8, 1.05))
-    d = min(size[1], 15.0) * float(rng.uniform(0.55, 0.95))
+    w = min(size[0], 19.0) * float(rng.uniform(0.7, 1.0))
+    d = min(size[1], 15.0) * float(rng.uniform(0.7, 1.0))
     return round(w, 2), round(d, 2)
 
 

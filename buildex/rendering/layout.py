@@ -149,12 +149,12 @@ def _build_plots(
         if rng.random() > plot[1] or lot.area < 12:
             continue
         axis = _axis(lot)
-        side = math.sqrt(lot.area)
-        house = draw_house((side * 0.78, side * 0.78), look, rng)
+        long, short = _extent(lot)
+        house = draw_house((long * 0.9, short * 0.9), look, rng)
         placed = _try_place(plan, lot, lot.centroid, house, rng, look.jitter, axis)
         if placed is not None and rng.random() < 0.3:
             plan.yards.append(placed.polygon.buffer(float(rng.uniform(0.8, 2)), join_style="mitre"))
-        for _ in range(int(rng.poisson(0.7))):
+        for _ in range(int(rng.poisson(0.9))):
             spot = _point_in(lot, rng)
             _try_place(plan, lot, spot, draw_shed(look, rng), rng, look.jitter, axis)
         if lot.area > 150 and rng.random() < 0.45:
@@ -169,8 +169,8 @@ def _build_sheds(
     for lot in _plots(block, 34 / density, rng):
         if rng.random() > 0.88 or lot.area < 7:
             continue
-        side = math.sqrt(lot.area)
-        house = draw_house((side * 0.95, side * 0.92), look, rng)
+        long, short = _extent(lot)
+        house = draw_house((long, short), look, rng)
         _try_place(plan, block, lot.centroid, house, rng, 0.06, _axis(lot))
 
 
@@ -227,7 +227,7 @@ def _try_place(
 ) -> Building | None:
     """Put a building down, smaller if need be; None where it does not fit at all."""
     turn = (_axis(inside) if axis is None else axis) + float(rng.normal(0, jitter))
-    turn += float(rng.choice([0, math.pi / 2, math.pi, -math.pi / 2]))
+    turn += math.pi * int(rng.integers(2))
     middle = building.polygon.envelope.centroid
     matrix = placement(
         (center.x, center.y), turn, float(rng.normal(0, 0.015)), (middle.x, middle.y)
@@ -282,6 +282,13 @@ def _axis(polygon: shapely.Polygon) -> float:
     sides = np.diff(corners, axis=0)
     longer = sides[int(np.argmax(np.hypot(*sides.T)))]
     return math.atan2(longer[1], longer[0])
+
+
+def _extent(polygon: shapely.Polygon) -> tuple[float, float]:
+    """Longer and shorter side of the smallest rectangle round a polygon."""
+    corners = shapely.get_coordinates(shapely.minimum_rotated_rectangle(polygon))[:3]
+    short, long = sorted(float(v) for v in np.hypot(*np.diff(corners, axis=0).T))
+    return long, short
 
 
 def _point_in(polygon: shapely.Polygon, rng: np.random.Generator) -> shapely.Point:

@@ -58,7 +58,7 @@ class Sun:
 def draw_sun(rng: np.random.Generator) -> Sun:
     """A sun of a tropical day, under anything from clear to overcast skies."""
     azimuth = rng.uniform(0, 2 * math.pi)
-    elevation = math.radians(rng.uniform(36, 72))
+    elevation = math.radians(rng.uniform(42, 75))
     direct = float(rng.choice([rng.uniform(0.2, 0.4), rng.uniform(0.45, 0.72)], p=[0.3, 0.7]))
     flat = math.cos(elevation)
     return Sun(flat * math.sin(azimuth), -flat * math.cos(azimuth), math.sin(elevation), direct)
@@ -124,7 +124,7 @@ def draw_camera(rng: np.random.Generator) -> Camera:
         haze=float(rng.beta(1.2, 6) * 0.35),
         gain=(float(exposure * red), float(exposure), float(exposure * blue)),
         gamma=float(rng.uniform(0.85, 1.15)),
-        saturation=float(rng.uniform(0.75, 1.25)),
+        saturation=float(rng.uniform(0.6, 1.05)),
         blur=float(rng.uniform(0.25, 1.0)),
         sharpening=float(rng.choice([0.0, rng.uniform(0.3, 1.0)])),
         noise=float(rng.uniform(0.002, 0.015)),

@@ -70,7 +70,8 @@ def draw_material(kind: str, rng: np.random.Generator) -> Material:
         "tile": "tile", "slab": "concrete", "thatch": "thatch",
     }.get(kind, "iron")  # type: ignore[assignment]  # fmt: skip
     wear = {"metal": 0.25 * rng.random(), "rusty": rng.uniform(0.45, 1.0), "painted": rng.beta(1, 4)}
-    patches = rng.beta(0.7, 5) if kind != "rusty" else rng.beta(1.2, 3)
+    spread = {"painted": (0.4, 12), "rusty": (1.2, 4)}.get(kind, (0.7, 7))
+    patches = rng.beta(*spread)
     return Material(texture, (red, green, blue), float(wear.get(kind, rng.random())), float(patches))
 
 
@@ -105,7 +106,7 @@ def _iron(material: Material, surface: Surface, bank: NoiseBank, place: int) -> 
     color = color + (rust - color) * (rusty * min(1.0, 1.5 * wear))[..., None]
     ribs = 0.045 * np.cos(along * (2 * np.pi / (0.19 + 0.05 * (place % 4))))
     seams = 0.12 * smoothstep(0.07, 0.0, np.abs(up - (sheet_u + 0.03) * (2.0 + place % 3 * 0.6)))
-    cap = 0.15 * smoothstep(0.22, 0.1, surface.edge)
+    cap = 0.09 * smoothstep(0.18, 0.08, surface.edge)
     shade = 1 + ribs - seams * (up > 0.5) + cap + 0.05 * (bank.sample("grain", along * 20, up * 20) - 0.5)
     return (color * shade[..., None]).astype(np.float32)
 

@@ -40,11 +40,11 @@ def _shaded(kit: Kit, patch: Patch, dome: Field, color: Field) -> Field:
     """Leaves in the light: the crown's form and clumps of leaves turned to the sun or away."""
     leaves = kit.bank.take("clump", patch.shape, kit.rng)
     grain = kit.bank.take("grain", patch.shape, kit.rng)
-    relief = dome + 0.25 * leaves + 0.06 * grain
+    relief = 0.8 * dome + 0.22 * leaves + 0.06 * grain
     slope_y, slope_x = np.gradient(relief * patch.scale)
     shade = kit.sun.shade(0.55 * slope_x, 0.55 * slope_y)
-    depth = 0.62 + 0.5 * leaves + 0.35 * (grain - 0.5)
-    return color * (np.clip(shade, 0.35, 1.8) * depth)[..., None]
+    depth = 0.74 + 0.42 * leaves + 0.3 * (grain - 0.5)
+    return color * (np.clip(shade, 0.45, 1.6) * depth)[..., None]
 
 
 def _crown(

@@ -52,15 +52,15 @@ STYLES: Mapping[str, Style] = {
     ),
     "town": Style(
         42, (4, 8), 150, {"plots": 4, "rows": 2.5, "sheds": 1.5, "compound": 1, "field": 0.3}, 0.92,
-        0.06, {"rusty": 3, "metal": 3, "painted": 3, "tile": 0.6}, 0.25, 2, 25, 0.35,
+        0.06, {"rusty": 3, "metal": 3, "painted": 3, "tile": 0.6}, 0.25, 2, 30, 0.45,
     ),
     "bazaar": Style(
         38, (3, 9), 110, {"rows": 6, "plots": 1.5, "compound": 0.7, "field": 0.6, "sheds": 0.6}, 0.95,
-        0.04, {"rusty": 2, "metal": 2, "painted": 2}, 0.68, 4, 12, 0.3,
+        0.04, {"rusty": 2, "metal": 2, "painted": 2}, 0.68, 3, 12, 0.35,
     ),
     "camp": Style(
         40, (2, 4), 34, {"sheds": 7, "plots": 1, "compound": 0.4}, 0.9, 0.15,
-        {"rusty": 5, "metal": 3, "painted": 1}, 0.03, 1, 10, 0.2,
+        {"rusty": 5, "metal": 3, "painted": 1}, 0.03, 1, 14, 0.25,
     ),
     "estate": Style(
         55, (5, 9), 260, {"plots": 3, "field": 3, "compound": 0.8, "rows": 0.5}, 0.75, 0.05,
@@ -109,9 +109,9 @@ def draw_ground(rng: np.random.Generator) -> Ground:
     paving = ((0.50, 0.49, 0.49), (0.66, 0.62, 0.57))[rng.integers(2)]
     return Ground(
         soil=(near(light), near(dark)),
-        dry=near((0.54, 0.52, 0.33)),
-        lush=near((0.33, 0.46, 0.20), 0.15),
-        leaf=near((0.25, 0.37, 0.15), 0.15),
+        dry=near((0.53, 0.50, 0.36)),
+        lush=near((0.35, 0.44, 0.23), 0.15),
+        leaf=near((0.27, 0.37, 0.19), 0.15),
         paving=near(paving),
     )
 

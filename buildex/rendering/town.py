@@ -126,7 +126,7 @@ def _paint(kit: Kit, plan: Plan, style: Style) -> None:
     paint_ground(kit, plan, ground, style)
     paint_walls(kit, plan)
     paint_rubble(kit, plan, int(kit.rng.poisson(10 * hectares)))
-    paint_litter(kit, plan, int(kit.rng.poisson(120 * hectares)))
+    paint_litter(kit, plan, int(kit.rng.poisson(140 * hectares + 3 * len(plan.buildings))))
     paint_cars(kit, plan)
     for building in plan.buildings:
         paint_building(kit, building)
