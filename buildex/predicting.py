@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import pyproj
 import shapely
 from numpy.typing import NDArray
 
@@ -29,6 +28,7 @@ from buildex.geo.instances import RoiMaps, Tile
 from buildex.geo.keypoints import RoiCodec
 from buildex.geo.stitch import Sightings, Stitching, stitch
 from buildex.geo.tiles import Cover, TilePlace, cover
+from buildex.io.crs import reprojected
 from buildex.io.preview import PREDICTED, write_preview
 from buildex.io.raster import Mosaic
 from buildex.io.vector import check_output, read_area, read_footprints, write_footprints
@@ -221,7 +221,7 @@ class _Seer:
         for rings, score in polygons_of(
             maps, self.segmenter.codec, score=self.threshold, grouping=self.grouping
         ):
-            moved = tuple(ring + (box.x0, box.y0) for ring in rings)
+            moved = tuple(ring + np.array([box.x0, box.y0]) for ring in rings)
             parts = repaired(shapely.intersection(to_polygon(moved), view))
             if not parts or parts[0].area < self.smallest / 4:
                 continue
@@ -315,11 +315,8 @@ def _buildings(
 
 
 def _to_crs(footprints: Footprints, crs: str) -> Footprints:
-    if pyproj.CRS(crs) == pyproj.CRS(footprints.crs):
-        return footprints
-    change = pyproj.Transformer.from_crs(footprints.crs, crs, always_xy=True)
     moved = shapely.transform(
-        footprints.polygons, lambda p: np.column_stack(change.transform(p[:, 0], p[:, 1]))
+        footprints.polygons, lambda points: reprojected(points, footprints.crs, crs)
     )
     return footprints.moved(moved, crs)
 

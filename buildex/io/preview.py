@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import pyproj
 import shapely
 from PIL import Image, ImageDraw
 
 from buildex.geo.footprints import Footprints
 from buildex.geo.grid import Grid
+from buildex.io.crs import reprojected
+from buildex.io.output import beside
 from buildex.io.raster import Mosaic
 
 Colour = tuple[int, int, int]
@@ -53,15 +53,13 @@ def write_preview(
             for ring in (polygon.exterior, *polygon.interiors):
                 line = [(float(x), float(y)) for x, y in np.asarray(ring.coords)]
                 draw.line(line, fill=colour, width=2, joint="curve")
-    beside = path.with_name(f".{path.name}.partial")
-    picture.save(beside, format="PNG")
-    os.replace(beside, path)
+    with beside(path) as place:
+        picture.save(place, format="PNG")
 
 
 def _in_pixels(footprints: Footprints, grid: Grid) -> list[shapely.Polygon]:
-    change = pyproj.Transformer.from_crs(footprints.crs, grid.crs, always_xy=True)
     moved = shapely.transform(
         footprints.polygons,
-        lambda p: grid.to_pixel(np.column_stack(change.transform(p[:, 0], p[:, 1]))),
+        lambda points: grid.to_pixel(reprojected(points, footprints.crs, grid.crs)),
     )
     return [polygon for polygon in moved.tolist() if not polygon.is_empty]
