@@ -23,6 +23,7 @@ from affine import Affine
 from numpy.typing import NDArray
 from rasterio.enums import ColorInterp, Resampling
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.io import MemoryFile
 from rasterio.warp import reproject
 from rasterio.windows import Window
 
@@ -30,6 +31,7 @@ from buildex.errors import CrsError, RasterError
 from buildex.geo.boxes import PixelBox
 from buildex.geo.grid import Grid, snapped_grid
 from buildex.io import crs as systems
+from buildex.io import output
 
 Pixels = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
@@ -71,6 +73,7 @@ class _Source(NamedTuple):
     grid: Grid
     overview: int | None
     native_gsd: float  # of the full resolution, in ground metres
+    outline: NDArray[np.float64]  # (N, 2) points around it, in the working CRS
 
 
 class Mosaic:
@@ -82,6 +85,7 @@ class Mosaic:
         source_crs: the CRS of the file, as an authority code or WKT.
         stretch: how its values become 8 bits.
         native_gsd: side of a pixel of the file in ground metres.
+        outline: (N, 2) points around the mosaic, in the CRS of the grid.
     """
 
     def __init__(self, path: str, grid: Grid, source: _Source, stretch: Stretch) -> None:
@@ -90,6 +94,7 @@ class Mosaic:
         self.source_crs = source.grid.crs
         self.stretch = stretch
         self.native_gsd = source.native_gsd
+        self.outline = source.outline
         self._source = source
         self._dataset: Any = None
         self._blocks: OrderedDict[tuple[int, int], tuple[Pixels, Mask] | None] = OrderedDict()
@@ -116,8 +121,9 @@ class Mosaic:
         """
         name = str(path)
         with _opened(name) as dataset:
-            source, outline, target = _described(dataset, name, crs, gsd)
-            bounds = (*outline.min(axis=0), *outline.max(axis=0))
+            source, target = _described(dataset, name, crs, gsd)
+            low, high = source.outline.min(axis=0), source.outline.max(axis=0)
+            bounds = float(low[0]), float(low[1]), float(high[0]), float(high[1])
             stretch = _estimated(dataset, source.bands, name)
         return cls(name, snapped_grid(target, bounds, gsd, step), source, stretch)
 
@@ -208,6 +214,44 @@ class Mosaic:
         return np.where(finite, values, np.float32(0)), known & finite
 
 
+def write_mosaic(path: str | Path, image: Pixels, grid: Grid, valid: Mask | None = None) -> None:
+    """Write RGB pixels as a tiled, losslessly compressed GeoTIFF; written beside and renamed.
+
+    Args:
+        path: where to; an older file is replaced.
+        image: uint8 (H, W, 3).
+        grid: its place; H rows, W columns.
+        valid: bool (H, W), kept as the file's mask; None where every pixel is valid.
+    """
+    with output.beside(Path(path)) as place:
+        place.write_bytes(encoded(image, grid, valid))
+
+
+def encoded(image: Pixels, grid: Grid, valid: Mask | None = None) -> bytes:
+    """The bytes of the GeoTIFF that `write_mosaic` writes."""
+    options = {
+        "driver": "GTiff",
+        "width": grid.width,
+        "height": grid.height,
+        "count": 3,
+        "dtype": "uint8",
+        "crs": grid.crs,
+        "transform": grid.transform,
+        "photometric": "RGB",
+        "compress": "deflate",
+        "predictor": 2,
+        "BIGTIFF": "IF_SAFER",
+    }
+    if min(grid.width, grid.height) >= 256:
+        options |= {"tiled": True, "blockxsize": 256, "blockysize": 256}
+    with MemoryFile() as memory, rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
+        with memory.open(**options) as file:
+            file.write(np.moveaxis(image, 2, 0))
+            if valid is not None:
+                file.write_mask(valid)
+        return bytes(memory.read())
+
+
 def _opened(path: str, overview: int | None = None) -> Any:
     local = not path.startswith("/vsi") and "://" not in path
     if local and not Path(path).is_file():
@@ -226,10 +270,8 @@ def _opened(path: str, overview: int | None = None) -> Any:
         ) from None
 
 
-def _described(
-    dataset: Any, path: str, crs: str | None, gsd: float
-) -> tuple[_Source, NDArray[np.float64], str]:
-    """What the file holds, its outline (N, 2) in the working CRS, and that CRS."""
+def _described(dataset: Any, path: str, crs: str | None, gsd: float) -> tuple[_Source, str]:
+    """What the file holds, and the working CRS."""
     bands = _rgb_bands(dataset, path)
     if dataset.transform.is_identity or dataset.transform.is_degenerate:
         raise RasterError(
@@ -254,8 +296,8 @@ def _described(
     target = systems.metric(full.crs, (float(center[0]), float(center[1])))
     native = full.gsd * _unit(full, Grid(target, Affine.identity(), 1, 1))
     overview, grid = _overview(dataset, full, gsd / native)
-    source = _Source(bands, grid, overview, native)
-    return source, systems.reprojected(outline, full.crs, target), target
+    outline = systems.reprojected(outline, full.crs, target)
+    return _Source(bands, grid, overview, native, outline), target
 
 
 def _rgb_bands(dataset: Any, path: str) -> tuple[int, ...]:

@@ -1,0 +1,161 @@
+"""Which tiles train and which judge: by scene or by block of ground, never at random.
+
+Tiles of different splits keep a guard distance, and no building touches both: where they
+come too close, the training tile goes. What would leak is dropped, not moved, so that
+validation never depends on the guard.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from buildex.errors import ConfigError
+
+Bounds = tuple[float, float, float, float]
+
+NAMES = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class SplitRule:
+    """How tiles are divided.
+
+    Attributes:
+        everything: the split that all tiles go to; None if they are divided.
+        share: share of the tiles whose blocks go to `val`.
+        scenes: names of the scenes that go to `val`.
+    """
+
+    everything: str | None = None
+    share: float = 0.0
+    scenes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class GroundTile:
+    """A tile for the purpose of splitting.
+
+    Attributes:
+        scene: name of its scene.
+        crs: metric CRS of its bounds; tiles of different CRSs are taken to lie far apart.
+        bounds: min x, min y, max x, max y in metres.
+        buildings: what tells the buildings that touch it apart from all others.
+    """
+
+    scene: str
+    crs: str
+    bounds: Bounds
+    buildings: frozenset[str] = frozenset()
+
+
+def parse_split(text: str) -> SplitRule:
+    """Read `train`, `val`, `test`, `block:SHARE` or `scene:NAME,NAME`.
+
+    Raises:
+        ConfigError: if it is none of these.
+    """
+    kind, colon, value = text.partition(":")
+    if not colon and kind in NAMES:
+        return SplitRule(everything=kind)
+    if kind == "scene" and value:
+        return SplitRule(scenes=tuple(name.strip() for name in value.split(",") if name.strip()))
+    try:
+        share = float(value)
+    except ValueError:
+        share = 0.0
+    if kind != "block" or not 0 < share < 1:
+        raise ConfigError(
+            f"split `{text}` is not understood",
+            hint="use `train`, `val`, `test`, `block:0.2` or `scene:NAME,NAME`",
+        )
+    return SplitRule(share=share)
+
+
+def assign(
+    rule: SplitRule, tiles: Sequence[GroundTile], block: float = 100.0, guard: float = 20.0
+) -> list[str | None]:
+    """The split of every tile; None for tiles that are dropped to keep the splits apart.
+
+    Args:
+        rule: how to divide.
+        tiles: all tiles of all scenes.
+        block: side of a block of ground in metres; a tile belongs to the one of its centre.
+        guard: smallest distance between tiles of different splits in metres.
+
+    Raises:
+        ConfigError: if the rule names a scene that is not there, or leaves a split empty.
+    """
+    if rule.everything is not None:
+        return [rule.everything] * len(tiles)
+    if rule.scenes:
+        unknown = sorted(set(rule.scenes) - {tile.scene for tile in tiles})
+        if unknown:
+            raise ConfigError(
+                f"`--split` names scene `{unknown[0]}`, which is not there",
+                hint=f"scenes are {', '.join(sorted({tile.scene for tile in tiles}))}",
+            )
+        judging = np.array([tile.scene in rule.scenes for tile in tiles])
+    else:
+        judging = _chosen_blocks(tiles, rule.share, block)
+    dropped = ~judging & (_near(tiles, judging, guard) | _sharing(tiles, judging))
+    if not judging.any() or not (~judging & ~dropped).any():
+        raise ConfigError(
+            "the split leaves no tile to train on or none to validate on",
+            hint="use smaller blocks or another share, or split by scene",
+        )
+    return [
+        None if gone else "val" if judges else "train"
+        for gone, judges in zip(dropped, judging, strict=True)
+    ]
+
+
+def _chosen_blocks(tiles: Sequence[GroundTile], share: float, block: float) -> NDArray[np.bool_]:
+    """Whole blocks, in the order of a hash, until they hold the share of the tiles."""
+    keys = [_block_key(tile, block) for tile in tiles]
+    order = sorted(set(keys), key=lambda key: hashlib.sha256(key.encode()).digest())
+    wanted = share * len(tiles)
+    chosen: set[str] = set()
+    held = 0
+    for key in order:
+        if held >= wanted:
+            break
+        chosen.add(key)
+        held += keys.count(key)
+    return np.array([key in chosen for key in keys])
+
+
+def _block_key(tile: GroundTile, block: float) -> str:
+    x = (tile.bounds[0] + tile.bounds[2]) / 2
+    y = (tile.bounds[1] + tile.bounds[3]) / 2
+    return f"{tile.crs} {math.floor(x / block)} {math.floor(y / block)}"
+
+
+def _near(
+    tiles: Sequence[GroundTile], judging: NDArray[np.bool_], guard: float
+) -> NDArray[np.bool_]:
+    """Tiles that come within the guard of a judging tile, or overlap it."""
+    near = np.zeros(len(tiles), dtype=bool)
+    shapes = shapely.box(*np.array([tile.bounds for tile in tiles], dtype=float).T)
+    for crs in sorted({tile.crs for tile in tiles}):
+        here = np.array([tile.crs == crs for tile in tiles])
+        mine, judges = np.flatnonzero(here), np.flatnonzero(here & judging)
+        tree = shapely.STRtree(shapes[judges])
+        # Tiles that only touch lie at distance 0, which is less than any guard.
+        found = tree.query(shapes[mine], predicate="dwithin", distance=max(guard, 1e-6))
+        near[mine[np.unique(found[0])]] = True
+    return near
+
+
+def _sharing(tiles: Sequence[GroundTile], judging: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    judged: set[str] = set()
+    for tile, judges in zip(tiles, judging, strict=True):
+        if judges:
+            judged |= tile.buildings
+    return np.array([not judged.isdisjoint(tile.buildings) for tile in tiles])
