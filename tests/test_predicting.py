@@ -1,0 +1,230 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import geopandas
+import numpy as np
+import pyogrio
+import pytest
+import rasterio
+import shapely
+from PIL import Image
+from rasterio.transform import from_origin
+
+from buildex.errors import BuildexError, ConfigError, OutputError, RasterError, VectorError
+from buildex.geo.instances import no_instances
+from buildex.geo.keypoints import RoiCodec
+from buildex.geo.oracle import Oracle
+from buildex.io.raster import Mosaic
+from buildex.io.vector import read_footprints
+from buildex.predicting import PredictConfig, draw_preview, predict
+from buildex.scoring import ScoreConfig, score
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+needs_data = pytest.mark.skipif(not SHARED.is_dir(), reason="no real scenes beside the project")
+
+# Pixels of a mosaic of 100 x 70 m at 10 cm: one across two tiles, one across four, a row.
+HOUSES = [
+    shapely.box(60, 80, 160, 170),
+    shapely.box(420, 100, 560, 220),
+    shapely.Polygon([(300, 300), (980, 340), (960, 660), (280, 600)]),
+    shapely.box(700, 60, 760, 140),
+    shapely.box(760, 60, 820, 150),
+    shapely.Polygon([(60, 400), (200, 400), (200, 460), (130, 460), (130, 560), (60, 560)]),
+]
+
+
+class Nothing:
+    """A segmenter that sees no building."""
+
+    size, gsd, codec = 512, 0.10, RoiCodec()
+
+    def __call__(self, tiles):
+        return [no_instances(56) for _ in tiles]
+
+
+def write_mosaic(path: Path, *, crs="EPSG:32737", bands=3, width=1000, height=700) -> Path:
+    profile = {"driver": "GTiff", "width": width, "height": height, "count": bands}
+    transform = from_origin(530000, 9320000, 0.1, 0.1)
+    with rasterio.open(path, "w", dtype="uint8", crs=crs, transform=transform, **profile) as out:
+        out.write(np.full((bands, height, width), 120, np.uint8))
+    return path
+
+
+@pytest.fixture
+def mosaic(tmp_path):
+    return write_mosaic(tmp_path / "mosaic.tif")
+
+
+def oracle_of(mosaic: Path) -> Oracle:
+    transform = from_origin(530000, 9320000, 0.1, 0.1)
+    with Mosaic.open(mosaic) as opened:
+        grid = opened.grid
+
+    def moved(points):
+        return grid.to_pixel(np.column_stack(transform @ points.T))
+
+    return Oracle.of_polygons([shapely.transform(house, moved) for house in HOUSES])
+
+
+def test_every_building_comes_back_once_whole_and_signed(mosaic, tmp_path):
+    out = tmp_path / "buildings.gpkg"
+    report = predict(str(mosaic), out, oracle_of(mosaic), model=("oracle", "1"))
+    layer = pyogrio.read_dataframe(out)
+    assert len(layer) == report.buildings == len(HOUSES)
+    truth = sorted(house.area / 100 for house in HOUSES)
+    assert sorted(layer.area_m2) == pytest.approx(truth, rel=0.01)
+    assert list(layer.columns[:-1]) == [
+        "score", "area_m2", "n_vertices", "tile", "joined", "model", "model_version",
+    ]  # fmt: skip
+    assert set(layer.model) == {"oracle"}
+    assert layer.crs.to_epsg() == 32737
+    assert report.joined >= 1
+    pieces = layer.geometry.values
+    for i in range(len(pieces)):
+        for j in range(i):
+            assert pieces[i].intersection(pieces[j]).area < 1e-6
+
+
+@pytest.mark.parametrize("suffix", ["geojson", "fgb", "parquet", "shp"])
+def test_the_extension_chooses_the_format(mosaic, tmp_path, suffix):
+    out = tmp_path / f"buildings.{suffix}"
+    predict(str(mosaic), out, oracle_of(mosaic))
+    drawn, _ = read_footprints(out, target_crs="EPSG:32737")
+    assert len(drawn) == len(HOUSES)
+
+
+def test_a_mosaic_without_buildings_gives_an_empty_layer_and_says_so(mosaic, tmp_path):
+    out = tmp_path / "buildings.gpkg"
+    report = predict(str(mosaic), out, Nothing())
+    assert report.buildings == 0
+    assert "no buildings found" in report.text()
+    info = pyogrio.read_info(out)
+    assert info["features"] == 0
+    assert info["geometry_type"] == "Polygon"
+    assert {"score", "area_m2", "n_vertices", "tile", "model", "model_version"} <= set(
+        info["fields"]
+    )
+
+
+def test_batches_do_not_change_the_answer(mosaic, tmp_path):
+    layers = []
+    for size in (1, 3):
+        out = tmp_path / f"batch{size}.gpkg"
+        predict(str(mosaic), out, oracle_of(mosaic), PredictConfig(batch_size=size))
+        layers.append(pyogrio.read_dataframe(out))
+    assert layers[0].equals(layers[1])
+
+
+def test_only_buildings_centred_in_the_area_of_interest_are_drawn(mosaic, tmp_path):
+    aoi = tmp_path / "aoi.gpkg"
+    area = shapely.box(530000, 9319980, 530020, 9320000)
+    geopandas.GeoDataFrame(geometry=[area], crs="EPSG:32737").to_file(aoi)
+    out = tmp_path / "buildings.gpkg"
+    report = predict(str(mosaic), out, oracle_of(mosaic), PredictConfig(aoi=aoi))
+    assert report.buildings == 1
+
+
+def test_a_web_mercator_mosaic_gets_its_own_crs_and_true_square_metres(tmp_path):
+    path = tmp_path / "mercator.tif"
+    # 27.6 degrees north: a mercator metre is 0.886 of a ground metre.
+    transform = from_origin(9_500_000, 3_200_000, 0.1, 0.1)
+    with rasterio.open(
+        path, "w", driver="GTiff", width=600, height=600, count=3, dtype="uint8",
+        crs="EPSG:3857", transform=transform,
+    ) as out:  # fmt: skip
+        out.write(np.full((3, 600, 600), 90, np.uint8))
+    with Mosaic.open(path) as opened:
+        grid = opened.grid
+    square = shapely.box(100, 100, 300, 300)
+    out = tmp_path / "buildings.gpkg"
+    predict(str(path), out, Oracle.of_polygons([square]), PredictConfig(overlap=64))
+    layer = pyogrio.read_dataframe(out)
+    assert layer.crs.to_epsg() == 3857
+    assert layer.area_m2[0] == pytest.approx(400, rel=0.01)
+    assert layer.geometry[0].area == pytest.approx(400 / 0.886**2, rel=0.02)
+    assert grid.gsd == pytest.approx(0.1)
+
+
+def test_a_preview_shows_the_outlines(mosaic, tmp_path):
+    out, picture = tmp_path / "buildings.gpkg", tmp_path / "preview.png"
+    predict(str(mosaic), out, oracle_of(mosaic))
+    draw_preview(picture, str(mosaic), out)
+    pixels = np.asarray(Image.open(picture))
+    assert (pixels == (255, 64, 160)).all(axis=2).sum() > 1000
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        ({"threshold": 0.0}, ConfigError),
+        ({"batch_size": 0}, ConfigError),
+        ({"overlap": 400}, ConfigError),
+    ],
+)
+def test_wrong_settings_are_refused(mosaic, tmp_path, change, error):
+    with pytest.raises(error):
+        predict(str(mosaic), tmp_path / "out.gpkg", Nothing(), PredictConfig(**change))
+    assert not (tmp_path / "out.gpkg").exists()
+
+
+def _truncated(path: Path) -> Path:
+    write_mosaic(path)
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 3])
+    return path
+
+
+def _text(path: Path) -> Path:
+    path.write_text("no raster")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda p: write_mosaic(p, crs=None), "coordinate reference system"),
+        (lambda p: write_mosaic(p, bands=1), "band"),
+        (_truncated, "mosaic.tif"),
+        (_text, "mosaic.tif"),
+        (lambda p: p, "mosaic.tif"),
+    ],
+)
+def test_bad_mosaics_give_one_line_and_leave_nothing(tmp_path, make, says):
+    path = make(tmp_path / "mosaic.tif")
+    before = set(tmp_path.iterdir())
+    with pytest.raises(BuildexError) as caught:
+        predict(str(path), tmp_path / "out.gpkg", Nothing())
+    assert says in str(caught.value)
+    assert caught.value.hint
+    assert set(tmp_path.iterdir()) == before
+
+
+def test_outputs_are_checked_before_the_work(mosaic, tmp_path):
+    taken = tmp_path / "taken.gpkg"
+    taken.write_text("mine")
+    with pytest.raises(OutputError, match="exists"):
+        predict(str(mosaic), taken, Nothing())
+    assert taken.read_text() == "mine"
+    with pytest.raises(OutputError, match="does not exist"):
+        predict(str(mosaic), tmp_path / "nowhere" / "out.gpkg", Nothing())
+    with pytest.raises(VectorError, match="format"):
+        predict(str(mosaic), tmp_path / "out.docx", Nothing())
+    with pytest.raises(RasterError):
+        predict(str(tmp_path / "absent.tif"), tmp_path / "out.gpkg", Nothing())
+
+
+@needs_data
+@pytest.mark.slow
+@pytest.mark.parametrize("scene", ["train/zanzibar", "train/banepa-centre"])
+def test_real_labels_survive_decoding_and_stitching(scene, tmp_path):
+    folder = SHARED / scene
+    with Mosaic.open(folder / "mosaic.tif") as opened:
+        grid = opened.grid
+    labels, _ = read_footprints(folder / "buildings.geojson", target_crs=grid.crs)
+    oracle = Oracle.of_polygons(shapely.transform(labels.polygons, grid.to_pixel))
+    out = tmp_path / "buildings.gpkg"
+    predict(str(folder / "mosaic.tif"), out, oracle)
+    report = score(out, folder / "buildings.geojson", ScoreConfig(), folder / "aoi.geojson")
+    print(f"\n{scene}\n{report.text()}")
+    assert report.figures["f1_50"] >= 0.97
