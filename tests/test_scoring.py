@@ -1,0 +1,283 @@
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import shapely
+from affine import Affine
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rasterio.features import rasterize
+
+from buildex.errors import BuildexError, ConfigError, VectorError
+from buildex.geo.footprints import Footprints
+from buildex.io.vector import read_area, read_footprints, write_footprints
+from buildex.scoring import Scene, ScoreConfig, compare, score
+
+UTM = "EPSG:32645"  # Banepa, Nepal: web-mercator metres are 13 % too long there
+EAST, NORTH = 345_000.0, 3_057_000.0
+SCENES = Path(__file__).parents[2] / "shared" / "data"
+COARSE = ScoreConfig(gsd=0.5)
+AREA = shapely.box(EAST, NORTH, EAST + 200, NORTH + 150)
+
+
+def boxes(*corners: tuple[float, float, float, float]) -> np.ndarray:
+    """Rectangles x0, y0, x1, y1 in metres from the corner of the test's area."""
+    here = [shapely.box(EAST + a, NORTH + b, EAST + c, NORTH + d) for a, b, c, d in corners]
+    return np.array(here, dtype=object)
+
+
+def compared(predictions: np.ndarray, truth: np.ndarray, config: ScoreConfig = COARSE):
+    return compare(Scene(predictions, truth, AREA, UTM), config)
+
+
+def write(path: Path, polygons: np.ndarray, crs: str = UTM) -> Path:
+    layer = Footprints(polygons, UTM)
+    write_footprints(path, layer)
+    if crs != UTM:
+        moved, _ = read_footprints(path, target_crs=crs)
+        write_footprints(path, moved, overwrite=True)
+    return path
+
+
+TRUTH = boxes((10, 10, 20, 20), (30, 10, 50, 25), (100, 100, 112, 108))
+SHIFTED = boxes((11, 10, 21, 20), (30, 11, 50, 26), (60, 60, 65, 65))
+
+
+def test_truth_against_itself_is_perfect():
+    report = compared(TRUTH, TRUTH)
+    figures = report.figures
+    for name in ("pixel_iou", "pixel_iou_tiles", "pixel_iou_classes", "ssim", "f1_50", "c_iou"):
+        assert figures[name] == pytest.approx(1)
+    assert figures["polis_m"] == 0
+    assert figures["overlap_m2"] == 0
+    assert (figures["tp_50"], figures["fp_50"], figures["fn_50"]) == (3, 0, 0)
+    assert figures["square_true"] == figures["square_predicted"] == 1
+
+
+def test_a_scene_worked_by_hand():
+    figures = compared(SHIFTED, TRUTH).figures
+    assert (figures["tp_50"], figures["fp_50"], figures["fn_50"]) == (2, 1, 1)
+    assert figures["f1_50"] == pytest.approx(4 / 6)
+    assert figures["matched_iou_50"] == pytest.approx((90 / 110 + 280 / 320) / 2)
+    assert figures["polis_m"] == pytest.approx(0.5)
+    assert figures["polis_published_m"] == pytest.approx(0.4)
+    tp, fp, fn = 90 + 280, 10 + 20 + 25, 10 + 20 + 96
+    assert figures["pixel_iou"] == pytest.approx(tp / (tp + fp + fn))
+    assert figures["pixel_precision"] == pytest.approx(tp / (tp + fp))
+    assert figures["pixel_recall"] == pytest.approx(tp / (tp + fn))
+    ground = 200 * 150 - tp - fp - fn
+    classes = (tp / (tp + fp + fn) + ground / (ground + fp + fn)) / 2
+    assert figures["pixel_iou_classes"] == pytest.approx(classes)
+
+
+def test_overlaps_between_predictions_are_measured_in_square_metres():
+    doubled = np.concatenate([TRUTH, boxes((15, 10, 25, 20))])
+    figures = compared(doubled, TRUTH).figures
+    assert figures["overlap_m2"] == pytest.approx(50)
+    assert figures["fp_50"] == 1
+
+
+def test_an_area_without_truth_counts_its_false_positives():
+    figures = compared(SHIFTED, boxes()).figures
+    assert (figures["fp_50"], figures["f1_50"], figures["precision_50"]) == (3, 0, 0)
+    assert (figures["pixel_iou"], figures["pixel_iou_tiles"]) == (0, 0)
+    assert math.isnan(figures["recall_50"])
+    assert math.isnan(figures["polis_m"])
+
+
+def test_no_prediction_misses_everything():
+    figures = compared(boxes(), TRUTH).figures
+    assert (figures["fn_50"], figures["f1_50"], figures["recall_50"]) == (3, 0, 0)
+    assert math.isnan(figures["precision_50"])
+    assert math.isnan(figures["vertex_ratio"])
+
+
+def test_nothing_in_both_layers_leaves_only_ground():
+    figures = compared(boxes(), boxes()).figures
+    assert math.isnan(figures["f1_50"])
+    assert math.isnan(figures["pixel_iou"])
+    assert figures["pixel_iou_classes"] == 1
+    assert figures["ssim"] == pytest.approx(1)
+
+
+def test_only_what_lies_in_the_area_counts():
+    outside = boxes((300, 10, 320, 20))
+    with_more = compared(np.concatenate([SHIFTED, outside]), np.concatenate([TRUTH, outside]))
+    assert with_more.figures == compared(SHIFTED, TRUTH).figures
+
+
+def test_a_building_that_the_edge_cuts_counts_with_pixels_but_not_with_its_outline():
+    cut_truth = np.concatenate([TRUTH, boxes((185, 10, 210, 20))])
+    cut_found = np.concatenate([TRUTH, boxes((185, 10, 200, 20))])  # the mosaic ends there
+    figures = compared(cut_found, cut_truth).figures
+    assert figures["tp_50"] == 4
+    assert figures["pixel_iou"] == 1
+    assert figures["polis_m"] == 0
+    assert figures["vertices_true"] == 4
+
+
+def test_tiles_weigh_as_much_as_the_area_leaves_of_them():
+    # 50 m tiles lie at multiples of 50 m; the area leaves one whole and a tenth of another.
+    x0 = np.ceil(EAST / 50) * 50
+    y0 = np.ceil(NORTH / 50) * 50
+    area = shapely.box(x0, y0, x0 + 55, y0 + 50)
+    truth = np.array([shapely.box(x0, y0, x0 + 10, y0 + 10)], dtype=object)
+    stray = np.array([shapely.box(x0 + 51, y0, x0 + 54, y0 + 3)], dtype=object)
+    config = ScoreConfig(gsd=0.5, block=50)
+    report = compare(Scene(np.concatenate([truth, stray]), truth, area, UTM), config)
+    assert report.pixels.pixel_iou_tiles == pytest.approx((1 * 1 + 0 * 0.1) / 1.1)
+
+
+@given(st.floats(0, 1), st.floats(0, 1), st.sampled_from([10.0, 51.2, 300.0]))
+@settings(max_examples=15, deadline=None)
+def test_blocks_do_not_change_pooled_pixels(x, y, block):
+    moved = shapely.transform(SHIFTED, lambda points: points + np.array([x, y]))
+    pixels = compared(moved, TRUTH, ScoreConfig(gsd=0.5, block=block)).pixels
+    whole = Affine(0.5, 0, EAST, 0, -0.5, NORTH + 150)
+    p, t = (
+        rasterize(layer, out_shape=(300, 400), transform=whole).astype(bool)
+        for layer in (moved, TRUTH)
+    )
+    assert pixels.pixel_iou == pytest.approx((p & t).sum() / (p | t).sum())
+
+
+@pytest.mark.parametrize("crs", ["EPSG:4326", "EPSG:3857", "EPSG:32644", UTM])
+def test_the_files_systems_do_not_change_the_figures(tmp_path, crs):
+    predictions = write(tmp_path / "predictions.gpkg", SHIFTED, crs)
+    truth = write(tmp_path / "truth.gpkg", TRUTH, crs)
+    aoi = write(tmp_path / "aoi.gpkg", np.array([AREA]), crs)
+    report = score(predictions, truth, COARSE, aoi=aoi)
+    assert report.crs == UTM
+    assert report.area == pytest.approx(200 * 150, rel=1e-3)
+    for name, value in compared(SHIFTED, TRUTH).figures.items():
+        assert report.figures[name] == pytest.approx(value, abs=1e-3), name
+
+
+def test_without_an_area_the_box_around_both_layers_is_scored(tmp_path):
+    predictions = write(tmp_path / "predictions.gpkg", SHIFTED)
+    truth = write(tmp_path / "truth.gpkg", TRUTH)
+    report = score(predictions, truth, COARSE)
+    assert report.area == pytest.approx(102 * 98)
+    assert report.figures["tp_50"] == 2
+
+
+def test_an_empty_layer_is_an_answer_and_two_need_an_area(tmp_path):
+    empty = write(tmp_path / "empty.gpkg", boxes())
+    truth = write(tmp_path / "truth.gpkg", TRUTH)
+    aoi = write(tmp_path / "aoi.gpkg", np.array([AREA]))
+    assert score(empty, truth, COARSE, aoi=aoi).figures["fn_50"] == 3
+    assert score(truth, empty, COARSE, aoi=aoi).figures["fp_50"] == 3
+    assert math.isnan(score(empty, empty, COARSE, aoi=aoi).figures["f1_50"])
+    with pytest.raises(VectorError, match="no buildings in"):
+        score(empty, empty, COARSE)
+
+
+def test_invalid_predictions_are_counted_and_repaired(tmp_path):
+    bowtie = [(EAST + a, NORTH + b) for a, b in ((10, 10), (20, 20), (20, 10), (10, 20))]
+    broken = np.append(TRUTH[1:], [shapely.Polygon(bowtie)])
+    predictions = write(tmp_path / "predictions.gpkg", broken)
+    truth = write(tmp_path / "truth.gpkg", TRUTH)
+    report = score(predictions, truth, COARSE)
+    assert report.figures["invalid"] == 1
+    assert report.figures["tp_50"] == 2
+
+
+def test_an_area_elsewhere_is_an_error(tmp_path):
+    truth = write(tmp_path / "truth.gpkg", TRUTH)
+    aoi = write(tmp_path / "aoi.gpkg", boxes((5000, 5000, 5100, 5100)))
+    with pytest.raises(VectorError, match="lies in") as error:
+        score(truth, truth, COARSE, aoi=aoi)
+    assert "coordinate systems" in error.value.hint
+
+
+def test_files_that_cannot_be_used_are_errors_of_one_line(tmp_path):
+    truth = write(tmp_path / "truth.gpkg", TRUTH)
+    points = tmp_path / "points.geojson"
+    feature = {
+        "type": "Feature",
+        "properties": {},
+        "geometry": {"type": "Point", "coordinates": [85.4, 27.6]},
+    }
+    points.write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
+    for bad in (tmp_path / "missing.gpkg", points):
+        with pytest.raises(BuildexError) as error:
+            score(bad, truth, COARSE)
+        assert bad.name in str(error.value)
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"gsd": 0.0}, "`gsd` is 0"),
+        ({"gsd": math.nan}, "`gsd` is nan"),
+        ({"iou": 0.0}, "`iou` is 0"),
+        ({"iou": 1.5}, "`iou` is 1.5"),
+        ({"block": 0.3}, "`block` is 0.3 m, 3 pixels"),
+        ({"fail_under": {"f1_75": 0.5}}, "no figure `f1_75`"),
+    ],
+)
+def test_settings_that_make_no_sense_are_errors(wrong, message):
+    with pytest.raises(ConfigError, match=message):
+        ScoreConfig(**wrong)
+
+
+def test_figures_carry_the_iou_that_they_were_paired_at():
+    config = ScoreConfig(gsd=0.5, iou=0.85, fail_under={"f1_85": 0.9, "pixel_iou": 0.1})
+    report = compared(SHIFTED, TRUTH, config)
+    assert report.figures["tp_85"] == 1
+    assert report.failures == ["f1_85 is 0.3333, below 0.9"]
+
+
+def test_what_could_not_be_measured_reaches_no_limit():
+    config = ScoreConfig(gsd=0.5, fail_under={"recall_50": 0.0})
+    assert compared(SHIFTED, boxes(), config).failures == ["recall_50 is nan, below 0"]
+
+
+def test_text_and_json_say_the_same():
+    report = compared(SHIFTED, boxes())
+    table, data = report.text(), json.loads(json.dumps(report.as_dict(), allow_nan=False))
+    assert data["figures"]["recall_50"] is None
+    assert data["figures"]["fp_50"] == 3
+    assert list(data["figures"]) == COARSE.figure_names
+    assert "3 predicted and 0 true buildings in 30,000 m2 (EPSG:32645)" in table
+    assert len([line for line in table.splitlines() if line.startswith("  ")]) == len(
+        data["figures"]
+    )
+
+
+@pytest.fixture(scope="module")
+def zanzibar() -> Path:
+    folder = SCENES / "val" / "zanzibar-val"
+    if not folder.exists():
+        pytest.skip(f"no scenes in {SCENES}")
+    return folder
+
+
+def test_real_truth_against_itself_is_perfect(zanzibar):
+    truth = zanzibar / "buildings.geojson"
+    figures = score(truth, truth, COARSE, aoi=zanzibar / "aoi.geojson").figures
+    assert figures["f1_50"] == figures["pixel_iou"] == 1
+    assert figures["tp_50"] == 74  # 80 less six fragments at the area's edge
+    assert figures["ssim"] == pytest.approx(1)
+
+
+def test_openstreetmap_and_geojson_of_a_scene_are_the_same_buildings(zanzibar):
+    osm, truth = zanzibar / "buildings.osm.pbf", zanzibar / "buildings.geojson"
+    figures = score(osm, truth, COARSE, aoi=zanzibar / "aoi.geojson").figures
+    assert figures["f1_50"] == 1
+    assert figures["matched_iou_50"] == pytest.approx(1, abs=1e-3)
+    assert figures["polis_m"] == pytest.approx(0, abs=1e-2)
+
+
+def test_a_real_shift_is_measured_in_ground_metres(zanzibar):
+    truth, _ = read_footprints(zanzibar / "buildings.geojson", target_crs="EPSG:32737")
+    area = read_area(zanzibar / "aoi.geojson", "EPSG:32737")
+    moved = shapely.transform(truth.polygons, lambda points: points + np.array([0.3, 0.4]))
+    figures = compare(Scene(moved, truth.polygons, area, "EPSG:32737"), COARSE).figures
+    assert 0.2 < figures["polis_m"] < 0.5
+    assert figures["f1_50"] == 1
