@@ -56,6 +56,10 @@ class Patch:
         """Lay a colour over the window; `alpha` (h, w) says how thickly."""
         self.color[...] += (np.asarray(color, np.float32) - self.color) * alpha[..., None]
 
+    def level(self, alpha: Field) -> None:
+        """Bring the surface down to the ground where something flat covers it."""
+        np.copyto(self.height, np.float32(0), where=alpha >= 0.25)
+
     def raise_to(self, height: Field | float, alpha: Field) -> None:
         """Lift the surface to a height where at least half a pixel is covered."""
         np.copyto(self.height, np.maximum(height, self.height), where=alpha >= 0.5)

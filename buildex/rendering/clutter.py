@@ -151,7 +151,8 @@ def furnish_roof(kit: Kit, building: Building) -> None:
     for _ in range(int(kit.rng.poisson(1.2))):
         _tank(kit, inner)
     for _ in range(int(kit.rng.poisson(inner.area / 14))):
-        cloth = CLOTHS[kit.rng.integers(len(CLOTHS))]
+        palette = CLOTHS if kit.rng.random() < 0.45 else SCRAP
+        cloth = palette[kit.rng.integers(len(palette))]
         low, high = kit.rng.uniform([0.3, 0.2], [1.4, 0.6])
         _stand(kit, inner, (float(low), float(high)), angle, (cloth, 0.4))
 

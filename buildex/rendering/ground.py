@@ -11,7 +11,7 @@ from scipy import ndimage
 from buildex.geo.footprints import to_rings
 from buildex.geo.rings import Rings, fill
 from buildex.rendering.canvas import Patch
-from buildex.rendering.layout import Plan, Road
+from buildex.rendering.layout import Plan, Road, axis_of
 from buildex.rendering.noise import Field, resized, smoothstep
 from buildex.rendering.roofs import Kit
 from buildex.rendering.styles import Ground, Style
@@ -31,7 +31,7 @@ def paint_ground(kit: Kit, plan: Plan, ground: Ground, style: Style) -> None:
         _paint_field(kit, polygon, ground)
     for polygon in plan.yards:
         _paint_yard(kit, polygon, ground)
-    for road in plan.roads:
+    for road in sorted(plan.roads, key=lambda road: road.paved):
         _paint_road(kit, road, ground)
 
 
@@ -62,6 +62,10 @@ def _paint_grass(kit: Kit, patch: Patch, plan: Plan, look: tuple[Ground, Style])
     color = (lush + (dry - lush) * smoothstep(0.3, 0.9, dryness)) * shade[..., None]
     weeds = smoothstep(1.15 - 0.5 * level, 1.35 - 0.5 * level, growth + 0.5 * tufts)
     patch.blend(color, np.maximum(0.9 * cover, 0.6 * weeds))
+    thicket = smoothstep(1.3 - level, 1.36 - level, growth + 0.35 * (tufts - 0.5))
+    leaf = np.asarray(ground.leaf, np.float32) * (0.6 + 0.7 * tufts)[..., None]
+    patch.blend(leaf * (0.8 + 0.4 * dryness), thicket)
+    patch.raise_to(0.3 + 0.9 * tufts, thicket)
 
 
 def _trodden(kit: Kit, patch: Patch, plan: Plan) -> Field:
@@ -91,7 +95,8 @@ def _paint_field(kit: Kit, polygon: shapely.Polygon, ground: Ground) -> None:
     """A plot under the hoe: furrows, bare or green."""
     inner = polygon.buffer(-0.5)
     patch = None if inner.geom_type != "Polygon" else kit.canvas.patch(polygon.bounds)
-    kind, turn, gap = kit.rng.random(), kit.rng.uniform(0, math.pi), kit.rng.uniform(0.5, 1.3)
+    kind, gap = kit.rng.random(), kit.rng.uniform(0.5, 1.3)
+    turn = axis_of(polygon) + math.pi / 2 * int(kit.rng.integers(2))
     if patch is None or inner.is_empty:
         return
     wobble = kit.bank.take("cloud", patch.shape, kit.rng) * 0.8
@@ -104,7 +109,9 @@ def _paint_field(kit: Kit, polygon: shapely.Polygon, ground: Ground) -> None:
     cover = smoothstep(1.0 - kind, 1.5 - kind, growth)
     green = leaf * (0.75 + 0.5 * kit.bank.take("clump", patch.shape, kit.rng)[..., None])
     color = color + (green - color) * cover[..., None]
-    patch.blend(color, 0.92 * ndimage.gaussian_filter(patch.coverage(to_rings(inner)), 3))
+    tilled = ndimage.gaussian_filter(patch.coverage(to_rings(inner)), 3)
+    patch.level(tilled)
+    patch.blend(color, 0.92 * tilled)
 
 
 def _paint_yard(kit: Kit, polygon: shapely.Polygon, ground: Ground) -> None:
@@ -115,7 +122,9 @@ def _paint_yard(kit: Kit, polygon: shapely.Polygon, ground: Ground) -> None:
         return
     mottle = kit.bank.take("patch", patch.shape, kit.rng)
     color = np.asarray(ground.paving, np.float32) * tint * (0.88 + 0.24 * mottle[..., None])
-    patch.blend(color, 0.9 * patch.coverage(to_rings(polygon)) * smoothstep(0.05, 0.3, mottle))
+    laid = patch.coverage(to_rings(polygon))
+    patch.level(laid)
+    patch.blend(color, 0.9 * laid * smoothstep(0.05, 0.3, mottle))
 
 
 def _paint_road(kit: Kit, road: Road, ground: Ground) -> None:
@@ -141,6 +150,7 @@ def _pave(
     mottle = kit.bank.sample("patch", rows, columns) - 0.5
     past = offset - road.width / 2
     inside = smoothstep(0.25, -0.15, past + mottle * (0.5 if road.paved else 1.6))
+    patch.level(inside)
     fine = kit.bank.sample("grain", columns, rows) - 0.5
     tone = 1 + 0.16 * (kit.bank.sample("patch", columns, rows) - 0.5) + 0.07 * fine
     light = np.asarray(ground.soil[0], np.float32)

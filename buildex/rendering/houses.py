@@ -26,7 +26,6 @@ WALLS: tuple[Color, ...] = (
     (0.72, 0.69, 0.64),
     (0.64, 0.60, 0.55),
     (0.80, 0.79, 0.76),
-    (0.68, 0.36, 0.30),
     (0.58, 0.55, 0.52),
 )
 
@@ -122,7 +121,7 @@ def _slab_house(size: tuple[float, float], style: Style, rng: np.random.Generato
 def _with_parapet(building: Building, rng: np.random.Generator) -> Building:
     if building.area < 10 or rng.random() < 0.25:
         return building
-    color = PAINTS[3] if rng.random() < 0.15 else WALLS[rng.integers(len(WALLS))]
+    color = PAINTS[3] if rng.random() < 0.08 else WALLS[rng.integers(len(WALLS))]
     wall = float(rng.uniform(0.3, 1.0)), float(rng.uniform(0.18, 0.35))
     return dataclasses.replace(building, parapet=wall, parapet_color=color)
 

@@ -63,6 +63,14 @@ class Plan:
         self.shapes.append(building.polygon)
 
 
+def axis_of(polygon: shapely.Polygon) -> float:
+    """Direction of the longer side of the smallest rectangle round a polygon, in radians."""
+    corners = shapely.get_coordinates(shapely.minimum_rotated_rectangle(polygon))[:3]
+    sides = np.diff(corners, axis=0)
+    longer = sides[int(np.argmax(np.hypot(*sides.T)))]
+    return math.atan2(longer[1], longer[0])
+
+
 def lay_out(
     size: tuple[float, float], style: Style, density: float, rng: np.random.Generator
 ) -> Plan:
@@ -148,7 +156,7 @@ def _build_plots(
     for lot in _plots(block, plot[0] / density, rng):
         if rng.random() > plot[1] or lot.area < 12:
             continue
-        axis = _axis(lot)
+        axis = axis_of(lot)
         long, short = _extent(lot)
         house = draw_house((long * 0.9, short * 0.9), look, rng)
         placed = _try_place(plan, lot, lot.centroid, house, rng, look.jitter, axis)
@@ -171,7 +179,7 @@ def _build_sheds(
             continue
         long, short = _extent(lot)
         house = draw_house((long, short), look, rng)
-        _try_place(plan, block, lot.centroid, house, rng, 0.06, _axis(lot))
+        _try_place(plan, block, lot.centroid, house, rng, 0.06, axis_of(lot))
 
 
 def _build_rows(
@@ -226,7 +234,7 @@ def _try_place(
     axis: float | None = None,
 ) -> Building | None:
     """Put a building down, smaller if need be; None where it does not fit at all."""
-    turn = (_axis(inside) if axis is None else axis) + float(rng.normal(0, jitter))
+    turn = (axis_of(inside) if axis is None else axis) + float(rng.normal(0, jitter))
     turn += math.pi * int(rng.integers(2))
     middle = building.polygon.envelope.centroid
     matrix = placement(
@@ -251,7 +259,7 @@ def _plots(
     block: shapely.Polygon, target: float, rng: np.random.Generator
 ) -> list[shapely.Polygon]:
     """A block cut into plots along its own axis."""
-    axis = math.degrees(_axis(block))
+    axis = math.degrees(axis_of(block))
     center = block.centroid
     straight = affinity.rotate(block, -axis, origin=center)
     boxes = _split(straight.bounds, target, rng)
@@ -274,14 +282,6 @@ def _split(
         middle = y0 + share * (y1 - y0)
         halves = (x0, y0, x1, middle), (x0, middle, x1, y1)
     return [part for half in halves for part in _split(half, target, rng)]
-
-
-def _axis(polygon: shapely.Polygon) -> float:
-    """Direction of the longer side of the smallest rectangle round a polygon, in radians."""
-    corners = shapely.get_coordinates(shapely.minimum_rotated_rectangle(polygon))[:3]
-    sides = np.diff(corners, axis=0)
-    longer = sides[int(np.argmax(np.hypot(*sides.T)))]
-    return math.atan2(longer[1], longer[0])
 
 
 def _extent(polygon: shapely.Polygon) -> tuple[float, float]:
@@ -308,9 +308,9 @@ def _plant(plan: Plan, style: Style, rng: np.random.Generator) -> None:
         low, high = -np.array([MARGIN, MARGIN]), np.array([plan.width, plan.height]) + MARGIN
         heart = rng.uniform(low, high)
         for _ in range(1 + int(rng.poisson(0.9))):
-            x, y = (float(v) for v in heart + rng.normal(0, 3, 2))
+            x, y = (float(v) for v in heart + rng.normal(0, 4, 2))
             kind = pick(kinds, rng)
-            largest = {"broad": 4.5, "bush": 1.4, "palm": 3.2, "banana": 1.8}[kind]
+            largest = {"broad": 5.5, "bush": 1.6, "palm": 3.4, "banana": 1.8}[kind]
             radius = largest * float(rng.uniform(0.4, 1.0))
             reach = radius * float(rng.choice([0.35, 0.95], p=[0.12, 0.88]))
             spot = shapely.Point(x, y)

@@ -151,9 +151,9 @@ def _rubble(material: Material, surface: Surface, bank: NoiseBank, place: int) -
     along, up = surface.along, surface.up
     mottle = bank.sample("patch", along * 14 + place, up * 14)
     weeds = smoothstep(0.55, 0.8, bank.sample("cloud", along * 12, up * 12 + place))
-    blocks = smoothstep(0.86, 0.9, bank.sample("clump", along * 16, up * 16 + place))
+    blocks = smoothstep(0.92, 0.96, bank.sample("clump", along * 16, up * 16 + place))
     color = np.asarray(material.color, np.float32) * (0.75 + 0.5 * mottle[..., None])
     green = np.array([0.33, 0.40, 0.20], np.float32) * (0.7 + 0.6 * mottle[..., None])
     color = color + (green - color) * (weeds * material.wear)[..., None]
     pale = np.array([0.72, 0.70, 0.66], np.float32)
-    return (color + (pale - color) * (0.7 * blocks)[..., None]).astype(np.float32)
+    return (color + (pale - color) * (0.5 * blocks)[..., None]).astype(np.float32)

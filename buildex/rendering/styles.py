@@ -44,11 +44,11 @@ class Style:
 STYLES: Mapping[str, Style] = {
     "village": Style(
         70, (2, 4), 420, {"plots": 5, "field": 3, "compound": 1, "sheds": 0.3}, 0.6, 0.35,
-        {"rusty": 3, "metal": 3, "thatch": 2, "painted": 0.6}, 0.08, 1, 70, 0.65,
+        {"rusty": 3, "metal": 3, "thatch": 2, "painted": 0.6}, 0.08, 1, 60, 0.65,
     ),
     "suburb": Style(
         48, (4, 7), 420, {"plots": 6, "compound": 1.2, "field": 0.7, "sheds": 0.8}, 0.85, 0.08,
-        {"metal": 2.5, "painted": 2.5, "tile": 2, "rusty": 2}, 0.2, 2, 35, 0.5,
+        {"metal": 2.5, "painted": 2.5, "tile": 2, "rusty": 2}, 0.2, 2, 42, 0.55,
     ),
     "town": Style(
         42, (4, 8), 150, {"plots": 4, "rows": 2.5, "sheds": 1.5, "compound": 1, "field": 0.3}, 0.92,
