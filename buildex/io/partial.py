@@ -101,3 +101,7 @@ class Partial:
             self.final.rename(old)
         self.path.rename(self.final)
         shutil.rmtree(old, ignore_errors=True)
+
+    def discard(self) -> None:
+        """Remove the folder and all that is in it."""
+        shutil.rmtree(self.path, ignore_errors=True)

@@ -1,0 +1,227 @@
+"""Mosaics paired with their labels, brought to one pixel grid, ready to be cut."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from buildex.errors import ConfigError, VectorError
+from buildex.geo.footprints import Footprints
+from buildex.geo.grid import Grid
+from buildex.geo.tiles import TilePlace, cover
+from buildex.io.cutter import Scene
+from buildex.io.raster import Mosaic
+from buildex.io.vector import RepairCounts, read_area, read_footprints
+
+
+class SceneFiles(NamedTuple):
+    """The files of one scene; `name` is None where the mosaic's path gives it."""
+
+    mosaic: str
+    labels: str
+    aoi: str | None = None
+    name: str | None = None
+
+
+@dataclass(frozen=True)
+class TilingGrid:
+    """How the grid of every scene is made.
+
+    Attributes:
+        gsd: side of a pixel in metres.
+        size: side of a tile in pixels.
+        overlap: pixels that neighbouring tiles share.
+        crs: CRS of mosaics and labels that name none.
+    """
+
+    gsd: float
+    size: int
+    overlap: int
+    crs: str | None = None
+
+
+@dataclass(frozen=True)
+class LabelledScene:
+    """A scene with what its tiles touch.
+
+    Attributes:
+        scene: mosaic, tiles, area and buildings, in pixels.
+        info: its entry in `dataset.json`, but for the number of tiles.
+        places: the tiles that meet the mosaic and the area of interest.
+        touching: for each of `places` the indices of the buildings that are visible in it.
+        keys: for each building what tells it apart from those of other scenes.
+        counts: what became of the features of the labels.
+    """
+
+    scene: Scene
+    info: dict[str, Any]
+    places: tuple[TilePlace, ...]
+    touching: tuple[tuple[int, ...], ...]
+    keys: tuple[str, ...]
+    counts: RepairCounts
+
+
+def paired(
+    mosaics: Sequence[str], labels: Sequence[str], aoi: Sequence[str], names: Sequence[str]
+) -> list[SceneFiles]:
+    """Mosaics with their labels: one file for all, or one each; so for areas and names.
+
+    Raises:
+        ConfigError: if the numbers do not fit.
+    """
+    if not mosaics:
+        raise ConfigError("no mosaic is given", hint="give a mosaic, or `--stac CATALOGUE`")
+    if not labels:
+        raise ConfigError("no labels are given", hint="add `--labels FILE`")
+    spread: dict[str, list[str | None]] = {}
+    for option, values in (("labels", labels), ("aoi", aoi), ("name", names)):
+        if len(values) == 1 and option != "name":
+            spread[option] = [values[0]] * len(mosaics)
+        elif len(values) in (0, len(mosaics)):
+            spread[option] = list(values) or [None] * len(mosaics)
+        else:
+            raise ConfigError(
+                f"`--{option}` is given {len(values)} times for {len(mosaics)} mosaics",
+                hint="give it once per mosaic",
+            )
+    rows = zip(mosaics, spread["labels"], spread["aoi"], spread["name"], strict=True)
+    return [SceneFiles(mosaic, str(label), area, name) for mosaic, label, area, name in rows]
+
+
+def read_scenes(files: Sequence[SceneFiles], tiling: TilingGrid) -> list[LabelledScene]:
+    """Open all mosaics and read their labels.
+
+    Raises:
+        VectorError: if the labels lie on none of their mosaics, or an area outside its own.
+    """
+    names: list[str] = []
+    scenes = []
+    for file in files:
+        names.append(_unique(file.name or _name(file.mosaic), names))
+        scenes.append(_read_scene(file, names[-1], tiling))
+    for labels in {file.labels for file in files}:
+        own = [s for f, s in zip(files, scenes, strict=True) if f.labels == labels]
+        if not any(scene.keys for scene in own):
+            raise VectorError(
+                f"labels `{labels}` do not overlap the mosaic",
+                hint="check that both lie in the same place and their CRS is right",
+            )
+    return scenes
+
+
+def _read_scene(files: SceneFiles, name: str, tiling: TilingGrid) -> LabelledScene:
+    step = tiling.size - tiling.overlap
+    mosaic = Mosaic.open(files.mosaic, gsd=tiling.gsd, crs=tiling.crs, step=step)
+    grid = mosaic.grid
+    seen = shapely.Polygon(grid.to_pixel(mosaic.outline))
+    area = None
+    if files.aoi is not None:
+        area = _in_pixels(read_area(files.aoi, grid.crs, tiling.crs), grid).intersection(seen)
+        if area.area == 0:
+            raise VectorError(
+                f"area `{files.aoi}` does not overlap `{files.mosaic}`",
+                hint="check that both lie in the same place and their CRS is right",
+            )
+    footprints, counts = read_footprints(
+        files.labels, crs=tiling.crs, target_crs=grid.crs, bbox=grid.bounds
+    )
+    buildings = np.array([_in_pixels(p, grid) for p in footprints.polygons], dtype=object)
+    visible = shapely.intersects(buildings, seen).astype(bool)
+    footprints, buildings = footprints.take(visible), buildings[visible]
+    scene = Scene(name, mosaic, cover(grid, tiling.size, tiling.overlap), area, buildings)
+    places = tuple(_places(scene, seen if area is None else area))
+    return LabelledScene(
+        scene=scene,
+        info=_info(files, scene),
+        places=places,
+        touching=_touching(places, buildings, area),
+        keys=tuple(_keys(footprints)),
+        counts=counts,
+    )
+
+
+def _places(scene: Scene, seen: shapely.Geometry) -> list[TilePlace]:
+    shapely.prepare(seen)
+    return [
+        place
+        for place in scene.cover
+        if shapely.box(place.box.x0, place.box.y0, place.box.x1, place.box.y1).intersects(seen)
+    ]
+
+
+def _touching(
+    places: Sequence[TilePlace], buildings: NDArray[np.object_], area: shapely.Geometry | None
+) -> tuple[tuple[int, ...], ...]:
+    visible = buildings if area is None else shapely.intersection(buildings, area)
+    tree = shapely.STRtree(visible)
+    return tuple(
+        tuple(sorted(tree.query(shapely.box(*_corners(place)), predicate="intersects").tolist()))
+        for place in places
+    )
+
+
+def _corners(place: TilePlace) -> tuple[int, int, int, int]:
+    return place.box.x0, place.box.y0, place.box.x1, place.box.y1
+
+
+def _keys(footprints: Footprints) -> list[str]:
+    return [
+        hashlib.sha256(footprints.crs.encode() + shape).hexdigest()
+        for shape in shapely.to_wkb(footprints.polygons)
+    ]
+
+
+def _in_pixels(geometry: shapely.Geometry, grid: Grid) -> shapely.Geometry:
+    moved: shapely.Geometry = shapely.transform(geometry, grid.to_pixel)
+    return moved
+
+
+def _info(files: SceneFiles, scene: Scene) -> dict[str, Any]:
+    mosaic, grid = scene.mosaic, scene.mosaic.grid
+    t = grid.transform
+    return {
+        "name": scene.name,
+        "mosaic": Path(files.mosaic).name,
+        "mosaic_sha256": _sha256(files.mosaic),
+        "labels": Path(files.labels).name,
+        "labels_sha256": _sha256(files.labels),
+        "aoi": None if files.aoi is None else Path(files.aoi).name,
+        "aoi_sha256": None if files.aoi is None else _sha256(files.aoi),
+        "source_crs": mosaic.source_crs,
+        "source_gsd": round(mosaic.native_gsd, 6),
+        "crs": grid.crs,
+        "gsd": grid.gsd,
+        "transform": [t.a, t.b, t.c, t.d, t.e, t.f],
+        "width": grid.width,
+        "height": grid.height,
+        "stretch": asdict(mosaic.stretch),
+    }
+
+
+def _sha256(path: str) -> str | None:
+    """The hash of a local file; None for what lies elsewhere."""
+    file = Path(path.partition("|layername=")[0])
+    if not file.is_file():
+        return None
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _name(mosaic: str) -> str:
+    """A scene's name: of the folder if the file is called `mosaic`, else of the file."""
+    path = Path(mosaic.partition("?")[0])
+    own = path.absolute().parent.name if path.stem == "mosaic" else path.stem
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", own).strip("-.") or "scene"
+
+
+def _unique(name: str, taken: Sequence[str]) -> str:
+    candidates = [name, *(f"{name}-{number}" for number in range(2, len(taken) + 3))]
+    return next(candidate for candidate in candidates if candidate not in taken)
