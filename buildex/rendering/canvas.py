@@ -49,8 +49,8 @@ class Patch:
         h, w = self.shape
         origin = np.array([self.x[0, 0], self.y[0, 0]]) - 0.5 / self.scale
         fine = [(ring - origin) * (2 * self.scale) for ring in rings]
-        inside = fill(fine, 2 * h, 2 * w).reshape(h, 2, w, 2)
-        return inside.mean(axis=(1, 3), dtype=np.float32)
+        inside = fill(fine, 2 * h, 2 * w)
+        return _averaged(inside.astype(np.float32), 2)
 
     def blend(self, color: Field | Color, alpha: Field) -> None:
         """Lay a colour over the window; `alpha` (h, w) says how thickly."""
@@ -101,10 +101,28 @@ class Canvas:
         y = ((np.arange(h) + 0.5 - self._pad) / self.scale).astype(np.float32)
         return Patch(self.color, self.height, x[None], y[:, None], self.scale)
 
+    def undercoat(self) -> Patch:
+        """A new window as large as the canvas but only as fine as the mosaic."""
+        whole, n = self.whole, OVERSAMPLING
+        h, w = (side // n for side in self.shape)
+        x, y = whole.x[:, ::n] + 0.5 / self.scale, whole.y[::n] + 0.5 / self.scale
+        blank = np.zeros((h, w, 3), np.float32), np.zeros((h, w), np.float32)
+        return Patch(*blank, x, y, self.scale / n)
+
+    def cover(self, undercoat: Patch) -> None:
+        """Paint the canvas over with an undercoat."""
+        n = OVERSAMPLING
+        for i in range(n):
+            for j in range(n):
+                self.color[i::n, j::n] = undercoat.color
+                self.height[i::n, j::n] = undercoat.height
+
     def developed(self, color: Field) -> NDArray[np.float32]:
         """The mosaic's own pixels (rows, columns, 3): padding cut off, averaged down."""
-        inner = color[self._pad : -self._pad, self._pad : -self._pad]
-        h, w, _ = inner.shape
-        n = OVERSAMPLING
-        blocks = inner.reshape(h // n, n, w // n, n, 3)
-        return blocks.mean(axis=(1, 3), dtype=np.float32)
+        return _averaged(color[self._pad : -self._pad, self._pad : -self._pad], OVERSAMPLING)
+
+
+def _averaged(values: Field, n: int) -> Field:
+    """Means of n x n blocks of an array whose first two axes are rows and columns."""
+    total = sum(values[i::n, j::n] for i in range(n) for j in range(n))
+    return np.asarray(total / np.float32(n * n), dtype=np.float32)

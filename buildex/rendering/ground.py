@@ -10,13 +10,16 @@ from scipy import ndimage
 
 from buildex.geo.footprints import to_rings
 from buildex.geo.rings import Rings, fill
-from buildex.rendering.canvas import Patch
+from buildex.rendering.canvas import OVERSAMPLING, Patch
 from buildex.rendering.layout import Plan, Road, axis_of
 from buildex.rendering.noise import Field, resized, smoothstep
 from buildex.rendering.roofs import Kit
 from buildex.rendering.styles import Ground, Style
 
-# The ground's masks change slowly: they are made this many times coarser than the canvas.
+# Earth and grass have no sharp edges: they are painted as fine as the mosaic and no finer,
+# and textures made for the canvas skip as many texels.
+FINE = 1 / OVERSAMPLING
+# What changes slowly is made coarser still by this factor.
 COARSE = 4
 # Roads are painted in windows of this many metres.
 WINDOW = 16.0
@@ -24,9 +27,10 @@ WINDOW = 16.0
 
 def paint_ground(kit: Kit, plan: Plan, ground: Ground, style: Style) -> None:
     """Paint all that lies flat."""
-    patch = kit.canvas.whole
+    patch = kit.canvas.undercoat()
     _paint_earth(kit, patch, ground)
     _paint_grass(kit, patch, plan, (ground, style))
+    kit.canvas.cover(patch)
     for polygon in plan.fields:
         _paint_field(kit, polygon, ground)
     for polygon in plan.yards:
@@ -37,13 +41,14 @@ def paint_ground(kit: Kit, plan: Plan, ground: Ground, style: Style) -> None:
 
 def _paint_earth(kit: Kit, patch: Patch, ground: Ground) -> None:
     take, rng, shape = kit.bank.take, kit.rng, patch.shape
-    mix = take("cloud", shape, rng, zoom=5.0)[..., None]
+    mix = take("cloud", shape, rng, zoom=2.5)[..., None]
     light, dark = (np.asarray(c, np.float32) for c in ground.soil)
-    mottle = 0.2 * (take("patch", shape, rng) - 0.5) + 0.1 * (take("grain", shape, rng) - 0.5)
+    mottle = 0.2 * (take("patch", shape, rng, FINE) - 0.5)
+    mottle += 0.1 * (take("grain", shape, rng, FINE) - 0.5)
     patch.color[...] = (dark + (light - dark) * mix) * (1 + mottle[..., None])
-    dirt = smoothstep(0.6, 1.0, take("cloud", shape, rng)) * take("patch", shape, rng)
+    dirt = smoothstep(0.6, 1.0, take("cloud", shape, rng, FINE)) * take("patch", shape, rng, FINE)
     patch.blend((0.36, 0.32, 0.27), 0.45 * dirt)
-    pebbles = smoothstep(0.985, 0.995, take("clump", shape, rng))
+    pebbles = smoothstep(0.985, 0.995, take("clump", shape, rng, FINE))
     patch.blend((0.72, 0.69, 0.63), 0.5 * pebbles)
 
 
@@ -52,13 +57,13 @@ def _paint_grass(kit: Kit, patch: Patch, plan: Plan, look: tuple[Ground, Style])
     ground, style = look
     take, rng, shape = kit.bank.take, kit.rng, patch.shape
     level = style.green + float(rng.uniform(-0.15, 0.15))
-    growth = 0.6 * take("cloud", shape, rng, zoom=3.0) + 0.4 * take("cloud", shape, rng, zoom=0.999)
-    growth += 0.3 * (take("patch", shape, rng) - 0.5) - 0.45 * _trodden(kit, patch, plan)
+    growth = 0.6 * take("cloud", shape, rng, 1.5) + 0.4 * take("cloud", shape, rng, FINE)
+    growth += 0.3 * (take("patch", shape, rng, FINE) - 0.5) - 0.45 * _trodden(kit, patch, plan)
     cover = smoothstep(0.95 - level, 1.2 - level, growth)
-    dryness = take("cloud", shape, rng, zoom=2.5)[..., None]
+    dryness = take("cloud", shape, rng, 1.25)[..., None]
     lush, dry = (np.asarray(c, np.float32) for c in (ground.lush, ground.dry))
-    tufts = take("clump", shape, rng)
-    shade = 1 + 0.3 * (tufts - 0.5) + 0.35 * (take("grain", shape, rng) - 0.5)
+    tufts = take("clump", shape, rng, FINE)
+    shade = 1 + 0.3 * (tufts - 0.5) + 0.35 * (take("grain", shape, rng, FINE) - 0.5)
     color = (lush + (dry - lush) * smoothstep(0.3, 0.9, dryness)) * shade[..., None]
     weeds = smoothstep(1.15 - 0.5 * level, 1.35 - 0.5 * level, growth + 0.5 * tufts)
     patch.blend(color, np.maximum(0.9 * cover, 0.6 * weeds))
@@ -142,9 +147,7 @@ def _paint_road(kit: Kit, road: Road, ground: Ground) -> None:
                 _pave(kit, patch, (road, ground), offset, place)
 
 
-def _pave(
-    kit: Kit, patch: Patch, look: tuple[Road, Ground], offset: Field, place: float
-) -> None:
+def _pave(kit: Kit, patch: Patch, look: tuple[Road, Ground], offset: Field, place: float) -> None:
     road, ground = look
     rows, columns = patch.y * patch.scale + place, patch.x * patch.scale
     mottle = kit.bank.sample("patch", rows, columns) - 0.5

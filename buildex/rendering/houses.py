@@ -102,9 +102,7 @@ def _annexes(house: Rect, w: float, d: float, rng: np.random.Generator) -> list[
     return [(start, d, end, round(d + float(rng.uniform(1.4, 2.8)), 2))]
 
 
-def _spec(
-    slope: Slope, storeys: float, rng: np.random.Generator, kind: str = "slab"
-) -> RoofSpec:
+def _spec(slope: Slope, storeys: float, rng: np.random.Generator, kind: str = "slab") -> RoofSpec:
     if slope == "flat":
         return RoofSpec("flat", 3.0 * storeys, 0.0, draw_material("slab", rng))
     pitch = float(rng.uniform(0.08, 0.2) if slope == "shed" else rng.uniform(0.22, 0.55))

@@ -182,9 +182,7 @@ def _build_sheds(
         _try_place(plan, block, lot.centroid, house, rng, 0.06, axis_of(lot))
 
 
-def _build_rows(
-    plan: Plan, block: shapely.Polygon, style: Style, rng: np.random.Generator
-) -> None:
+def _build_rows(plan: Plan, block: shapely.Polygon, style: Style, rng: np.random.Generator) -> None:
     """Houses wall to wall along the edges of a block."""
     corners = shapely.get_coordinates(shapely.orient_polygons(block, exterior_cw=False).exterior)
     for a, b in zip(corners[:-1], corners[1:], strict=True):

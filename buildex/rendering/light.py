@@ -87,8 +87,8 @@ def shadows(height: Field, sun: Sun, scale: float) -> Field:
 
 def lit(color: Field, hidden: Field, sun: Sun) -> Field:
     """Colours (H, W, 3) after the shadows: darker, and bluer as only the sky lights them."""
-    loss = (hidden * sun.direct)[..., None] * np.array([1.0, 0.96, 0.88], np.float32)
-    return color * (1 - loss)
+    left = [1 - np.float32(sun.direct * share) * hidden for share in (1.0, 0.96, 0.88)]
+    return color * np.stack(left, axis=-1)
 
 
 @dataclass(frozen=True)

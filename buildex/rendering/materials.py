@@ -69,10 +69,16 @@ def draw_material(kind: str, rng: np.random.Generator) -> Material:
     texture: MaterialKind = {
         "tile": "tile", "slab": "concrete", "thatch": "thatch",
     }.get(kind, "iron")  # type: ignore[assignment]  # fmt: skip
-    wear = {"metal": 0.25 * rng.random(), "rusty": rng.uniform(0.45, 1.0), "painted": rng.beta(1, 4)}
+    wear = {
+        "metal": 0.25 * rng.random(),
+        "rusty": rng.uniform(0.45, 1.0),
+        "painted": rng.beta(1, 4),
+    }
     spread = {"painted": (0.4, 12), "rusty": (1.2, 4)}.get(kind, (0.7, 7))
     patches = rng.beta(*spread)
-    return Material(texture, (red, green, blue), float(wear.get(kind, rng.random())), float(patches))
+    return Material(
+        texture, (red, green, blue), float(wear.get(kind, rng.random())), float(patches)
+    )
 
 
 def painted(material: Material, surface: Surface, bank: NoiseBank, place: int) -> Field:
@@ -107,7 +113,13 @@ def _iron(material: Material, surface: Surface, bank: NoiseBank, place: int) -> 
     ribs = 0.045 * np.cos(along * (2 * np.pi / (0.19 + 0.05 * (place % 4))))
     seams = 0.12 * smoothstep(0.07, 0.0, np.abs(up - (sheet_u + 0.03) * (2.0 + place % 3 * 0.6)))
     cap = 0.09 * smoothstep(0.18, 0.08, surface.edge)
-    shade = 1 + ribs - seams * (up > 0.5) + cap + 0.05 * (bank.sample("grain", along * 20, up * 20) - 0.5)
+    shade = (
+        1
+        + ribs
+        - seams * (up > 0.5)
+        + cap
+        + 0.05 * (bank.sample("grain", along * 20, up * 20) - 0.5)
+    )
     return (color * shade[..., None]).astype(np.float32)
 
 

@@ -45,12 +45,13 @@ class NoiseBank:
     def take(
         self, kind: Kind, shape: tuple[int, int], rng: np.random.Generator, zoom: float = 1.0
     ) -> Field:
-        """A piece of a field at a random place, enlarged by `zoom`."""
+        """A piece of a field at a random place, enlarged by `zoom`; below 1 it skips texels."""
         field = self._fields[kind]
+        stride, zoom = max(1, round(1 / zoom)), max(1.0, zoom)
         height, width = (max(2, int(np.ceil(n / zoom)) + 2) for n in shape)
         row, column = rng.integers(SIDE, size=2)
-        rows = (row + np.arange(height)) % SIDE
-        columns = (column + np.arange(width)) % SIDE
+        rows = (row + stride * np.arange(height)) % SIDE
+        columns = (column + stride * np.arange(width)) % SIDE
         piece = field[np.ix_(rows, columns)]
         return piece[: shape[0], : shape[1]] if zoom == 1 else resized(piece, shape, zoom)
 

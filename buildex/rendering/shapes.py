@@ -89,9 +89,7 @@ class Building:
         def move(ring: Ring) -> Ring:
             return ring @ matrix[:, :2].T + matrix[:, 2]
 
-        parts = tuple(
-            Part(move(p.ring), p.slope, p.eave, p.pitch, p.material) for p in self.parts
-        )
+        parts = tuple(Part(move(p.ring), p.slope, p.eave, p.pitch, p.material) for p in self.parts)
         rings = tuple(move(ring) for ring in self.rings)
         return Building(rings, parts, self.parapet, self.parapet_color)
 
