@@ -35,9 +35,7 @@ class Part:
         return replace(self, kept=self.kept * share)
 
 
-def parts(
-    building: shapely.Polygon, box: PixelBox, area: shapely.Geometry | None = None
-) -> list[Part]:
+def parts(building: shapely.Polygon, box: PixelBox, area: shapely.Geometry) -> list[Part]:
     """The pieces of a building that lie inside a tile, largest first.
 
     Args:
@@ -46,9 +44,7 @@ def parts(
         area: in scene pixels; what lies outside is cut away too.
     """
     frame = shapely.box(box.x0, box.y0, box.x1, box.y1)
-    visible = building.intersection(frame)
-    if area is not None:
-        visible = visible.intersection(area)
+    visible = building.intersection(frame).intersection(area)
     own = shapely.get_coordinates(building)
     return [
         _part(piece, own, box, piece.area / building.area)

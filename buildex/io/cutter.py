@@ -42,14 +42,14 @@ class Scene:
         name: unique in the dataset.
         mosaic: where its pixels come from.
         cover: its tiles.
-        area: the area of interest in scene pixels; None where all of it is of interest.
+        area: in scene pixels: the mosaic, inside the area of interest.
         buildings: (N,) uncut polygons in scene pixels; building i has the id i + 1.
     """
 
     name: str
     mosaic: Mosaic
     cover: Cover
-    area: shapely.Geometry | None
+    area: shapely.Geometry
     buildings: NDArray[np.object_]
 
 
@@ -99,9 +99,8 @@ class Cutter:
     def _cut(self, scene: Scene, job: Job) -> dict[str, Any]:
         box = scene.cover.box(job.row, job.col)
         image, valid = scene.mosaic.read(box)
-        if scene.area is not None:
-            valid = valid & cutting.mask(scene.area, box)
-            image = image * valid[..., None]
+        valid = valid & cutting.mask(scene.area, box)
+        image = image * valid[..., None]
         record: dict[str, Any] = {
             "image": None,
             "valid": None,

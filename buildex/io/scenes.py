@@ -55,7 +55,7 @@ class LabelledScene:
     Attributes:
         scene: mosaic, tiles, area and buildings, in pixels.
         info: its entry in `dataset.json`, but for the number of tiles.
-        places: the tiles that meet the mosaic and the area of interest.
+        places: the tiles that meet the mosaic inside the area of interest.
         touching: for each of `places` the indices of the buildings that are visible in it.
         keys: for each building what tells it apart from those of other scenes.
         counts: what became of the features of the labels.
@@ -121,23 +121,15 @@ def _read_scene(files: SceneFiles, name: str, tiling: TilingGrid) -> LabelledSce
     step = tiling.size - tiling.overlap
     mosaic = Mosaic.open(files.mosaic, gsd=tiling.gsd, crs=tiling.crs, step=step)
     grid = mosaic.grid
-    seen = shapely.Polygon(grid.to_pixel(mosaic.outline))
-    area = None
-    if files.aoi is not None:
-        area = _in_pixels(read_area(files.aoi, grid.crs, tiling.crs), grid).intersection(seen)
-        if area.area == 0:
-            raise VectorError(
-                f"area `{files.aoi}` does not overlap `{files.mosaic}`",
-                hint="check that both lie in the same place and their CRS is right",
-            )
+    area = _area(files, mosaic, tiling.crs)
     footprints, counts = read_footprints(
         files.labels, crs=tiling.crs, target_crs=grid.crs, bbox=grid.bounds
     )
     buildings = np.array([_in_pixels(p, grid) for p in footprints.polygons], dtype=object)
-    visible = shapely.intersects(buildings, seen).astype(bool)
+    visible = shapely.intersects(buildings, _outline(mosaic)).astype(bool)
     footprints, buildings = footprints.take(visible), buildings[visible]
     scene = Scene(name, mosaic, cover(grid, tiling.size, tiling.overlap), area, buildings)
-    places = tuple(_places(scene, seen if area is None else area))
+    places = tuple(_places(scene))
     return LabelledScene(
         scene=scene,
         info=_info(files, scene),
@@ -148,20 +140,35 @@ def _read_scene(files: SceneFiles, name: str, tiling: TilingGrid) -> LabelledSce
     )
 
 
-def _places(scene: Scene, seen: shapely.Geometry) -> list[TilePlace]:
-    shapely.prepare(seen)
-    return [
-        place
-        for place in scene.cover
-        if shapely.box(place.box.x0, place.box.y0, place.box.x1, place.box.y1).intersects(seen)
-    ]
+def _outline(mosaic: Mosaic) -> shapely.Polygon:
+    """The ground of a mosaic in scene pixels."""
+    return shapely.Polygon(mosaic.grid.to_pixel(mosaic.outline))
+
+
+def _area(files: SceneFiles, mosaic: Mosaic, crs: str | None) -> shapely.Geometry:
+    """The part of the mosaic that is of interest, in scene pixels."""
+    seen = _outline(mosaic)
+    if files.aoi is None:
+        return seen
+    given = read_area(files.aoi, mosaic.grid.crs, crs)
+    area = _in_pixels(given, mosaic.grid).intersection(seen)
+    if area.area == 0:
+        raise VectorError(
+            f"area `{files.aoi}` does not overlap `{files.mosaic}`",
+            hint="check that both lie in the same place and their CRS is right",
+        )
+    return area
+
+
+def _places(scene: Scene) -> list[TilePlace]:
+    shapely.prepare(scene.area)
+    return [place for place in scene.cover if shapely.box(*_corners(place)).intersects(scene.area)]
 
 
 def _touching(
-    places: Sequence[TilePlace], buildings: NDArray[np.object_], area: shapely.Geometry | None
+    places: Sequence[TilePlace], buildings: NDArray[np.object_], area: shapely.Geometry
 ) -> tuple[tuple[int, ...], ...]:
-    visible = buildings if area is None else shapely.intersection(buildings, area)
-    tree = shapely.STRtree(visible)
+    tree = shapely.STRtree(shapely.intersection(buildings, area))
     return tuple(
         tuple(sorted(tree.query(shapely.box(*_corners(place)), predicate="intersects").tolist()))
         for place in places
