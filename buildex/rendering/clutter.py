@@ -6,12 +6,13 @@ import math
 
 import numpy as np
 import shapely
+from scipy import ndimage
 
 from buildex.geo.footprints import to_rings
 from buildex.geo.rings import Ring, bounds
-from buildex.rendering.layout import Plan, Road
 from buildex.rendering.materials import METALS, PAINTS
 from buildex.rendering.noise import smoothstep
+from buildex.rendering.plan import Plan, Road
 from buildex.rendering.roofs import Kit
 from buildex.rendering.shapes import Building, Color
 
@@ -28,18 +29,15 @@ SCRAP: tuple[Color, ...] = (
     (0.35, 0.34, 0.33), (0.56, 0.50, 0.40),
 )  # fmt: skip
 TANKS: tuple[Color, ...] = (
-    (0.12, 0.12, 0.13),
-    (0.10, 0.48, 0.36),
-    (0.75, 0.77, 0.78),
-    (0.2, 0.4, 0.7),
-)
+    (0.12, 0.12, 0.13), (0.10, 0.48, 0.36), (0.75, 0.77, 0.78), (0.20, 0.40, 0.70),
+)  # fmt: skip
 
 
 def box_ring(center: tuple[float, float], size: tuple[float, float], angle: float) -> Ring:
     """A rectangle's ring: `size` along and across the angle."""
     c, s = math.cos(angle), math.sin(angle)
     corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * np.array(size) / 2
-    return corners @ np.array([[c, s], [-s, c]]) + np.array(center)
+    return np.asarray(corners @ np.array([[c, s], [-s, c]]) + np.array(center))
 
 
 def paint_object(kit: Kit, ring: Ring, color: Color, top: float) -> None:
@@ -60,20 +58,35 @@ def paint_walls(kit: Kit, plan: Plan) -> None:
         gate = kit.rng.uniform(0, line.length)
         tone = kit.rng.uniform(0.75, 1.1)
         rest = line.difference(line.interpolate(gate).buffer(1.6))
-        body = rest.buffer(0.4 if hedge else 0.11, cap_style="flat", join_style="mitre")
+        body = rest.buffer(0.6 if hedge else 0.11, cap_style="flat", join_style="mitre")
         for part in shapely.get_parts(body):
-            color = (0.24, 0.36, 0.16) if hedge else (0.66 * tone, 0.62 * tone, 0.56 * tone)
-            _paint_wall(kit, part, color, 1.2 if hedge else 1.9)
+            if hedge:
+                _paint_hedge(kit, part, tone)
+            else:
+                _paint_wall(kit, part, tone)
 
 
-def _paint_wall(kit: Kit, part: shapely.Polygon, color: Color, top: float) -> None:
+def _paint_wall(kit: Kit, part: shapely.Polygon, tone: float) -> None:
     patch = kit.canvas.patch(part.bounds)
     if patch is None:
         return
-    alpha = patch.coverage(to_rings(part)) * (patch.height < 0.5)
+    alpha = patch.coverage(to_rings(part))
     mottle = kit.bank.take("clump", patch.shape, kit.rng)[..., None]
-    patch.blend(np.asarray(color, np.float32) * (0.75 + 0.5 * mottle), alpha)
-    patch.raise_to(top, alpha)
+    plaster = np.array([0.66, 0.62, 0.56], np.float32) * tone
+    patch.blend(plaster * (0.75 + 0.5 * mottle), alpha)
+    patch.raise_to(1.9, alpha)
+
+
+def _paint_hedge(kit: Kit, part: shapely.Polygon, tone: float) -> None:
+    patch = kit.canvas.patch(part.bounds)
+    if patch is None:
+        return
+    leaves = kit.bank.take("clump", patch.shape, kit.rng)
+    body = ndimage.gaussian_filter(patch.coverage(to_rings(part)), 0.2 * patch.scale)
+    alpha = smoothstep(0.45, 0.6, body + 0.5 * (leaves - 0.5))
+    green = np.array([0.27, 0.36, 0.18], np.float32) * tone
+    patch.blend(green * (0.6 + 0.8 * leaves[..., None]), alpha)
+    patch.raise_to(0.7 + 0.8 * leaves, alpha)
 
 
 def paint_cars(kit: Kit, plan: Plan) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import shapely
@@ -11,8 +12,8 @@ from scipy import ndimage
 from buildex.geo.footprints import to_rings
 from buildex.geo.rings import Rings, fill
 from buildex.rendering.canvas import OVERSAMPLING, Patch
-from buildex.rendering.layout import Plan, Road, axis_of
 from buildex.rendering.noise import Field, resized, smoothstep
+from buildex.rendering.plan import Plan, Road, axis_of
 from buildex.rendering.roofs import Kit
 from buildex.rendering.styles import Ground, Style
 
@@ -174,7 +175,7 @@ def _lines(geometry: shapely.Geometry) -> list[Field]:
 def _offset(points: Field, patch: Patch) -> Field:
     """Distance (h, w) from pixels to a line of points (N, 2)."""
     best = np.full(patch.shape, np.inf, np.float32)
-    for a, b in zip(points[:-1], points[1:], strict=True):
+    for a, b in pairwise(points):
         dx, dy = (float(v) for v in b - a)
         length2 = max(dx * dx + dy * dy, 1e-12)
         px, py = patch.x - np.float32(a[0]), patch.y - np.float32(a[1])

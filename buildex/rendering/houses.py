@@ -44,6 +44,8 @@ def draw_house(size: tuple[float, float], style: Style, rng: np.random.Generator
     if min(w, d) < 6 and rng.random() < 0.45:
         slope = "shed"
     rects = plan_of(w, d, rng) if slope != "shed" else [(0.0, 0.0, w, d)]
+    if len(rects) > 2 and rng.random() < 0.8:
+        slope = "hip"
     spec = _spec(slope, int(rng.integers(1, style.storeys + 1)), rng, kind)
     return assembled(rects, spec, _annexes(rects[0], w, d, rng) if len(rects) == 1 else [])
 
@@ -75,7 +77,7 @@ def court_house(style: Style, rng: np.random.Generator) -> Building:
     t = round(float(rng.uniform(5, 7.5)), 2)
     if form == "hall":
         return assembled([(0, 0, round(w * 1.4, 2), round(d * 0.6, 2))], spec)
-    if form == "court" and rng.random() < 0.5:
+    if rng.random() < 0.75:
         spec = dataclasses.replace(spec, slope="hip")
     rects: dict[str, list[Rect]] = {
         "court": [(0, 0, w, t), (0, d - t, w, d), (0, 0, t, d), (w - t, 0, w, d)],

@@ -52,7 +52,8 @@ class Sun:
         """Brightness of a surface that rises by the slopes given, flat ground being 1."""
         facing = self.up - slope_x * self.east - slope_y * self.south
         cosine = np.maximum(facing, 0) / np.sqrt(1 + slope_x**2 + slope_y**2)
-        return (1 - self.direct + self.direct * cosine / self.up).astype(np.float32)
+        light = 1 - self.direct + self.direct * cosine / self.up
+        return np.asarray(light, dtype=np.float32)
 
 
 def draw_sun(rng: np.random.Generator) -> Sun:
@@ -161,7 +162,7 @@ def jpeg_like(image: Field, quality: float) -> NDArray[np.uint8]:
     rounded = np.round(coefficients / table) * table
     back = fft.idctn(rounded, axes=(1, 3), norm="ortho").reshape(padded.shape)
     out = back @ np.linalg.inv(YCC).T.astype(np.float32)
-    return np.clip(np.round(out[:h, :w]), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.round(out[:h, :w]), 0, 255), dtype=np.uint8)
 
 
 def _shifted(

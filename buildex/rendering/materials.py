@@ -43,6 +43,9 @@ SLABS: tuple[Color, ...] = (
 THATCHES: tuple[Color, ...] = ((0.50, 0.43, 0.34), (0.42, 0.38, 0.33), (0.58, 0.50, 0.36))
 
 
+TEXTURES: dict[str, MaterialKind] = {"tile": "tile", "slab": "concrete", "thatch": "thatch"}
+
+
 @dataclass(frozen=True)
 class Surface:
     """A roof as the painter sees it: arrays (h, w) over a window of the canvas.
@@ -66,19 +69,15 @@ def draw_material(kind: str, rng: np.random.Generator) -> Material:
     palette = colors.get(kind, THATCHES)
     tint = rng.uniform(0.9, 1.1) * rng.uniform(0.96, 1.04, size=3)
     red, green, blue = (float(v) for v in np.array(palette[rng.integers(len(palette))]) * tint)
-    texture: MaterialKind = {
-        "tile": "tile", "slab": "concrete", "thatch": "thatch",
-    }.get(kind, "iron")  # type: ignore[assignment]  # fmt: skip
     wear = {
         "metal": 0.25 * rng.random(),
         "rusty": rng.uniform(0.45, 1.0),
         "painted": rng.beta(1, 4),
     }
     spread = {"painted": (0.4, 12), "rusty": (1.2, 4)}.get(kind, (0.7, 7))
-    patches = rng.beta(*spread)
-    return Material(
-        texture, (red, green, blue), float(wear.get(kind, rng.random())), float(patches)
-    )
+    texture = TEXTURES.get(kind, "iron")
+    worn, patches = wear.get(kind, rng.random()), rng.beta(*spread)
+    return Material(texture, (red, green, blue), float(worn), float(patches))
 
 
 def painted(material: Material, surface: Surface, bank: NoiseBank, place: int) -> Field:
@@ -92,7 +91,8 @@ def painted(material: Material, surface: Surface, bank: NoiseBank, place: int) -
 def _iron(material: Material, surface: Surface, bank: NoiseBank, place: int) -> Field:
     """Corrugated sheets: ribs up the slope, a seam between sheets, rust that runs down."""
     along, up = surface.along, surface.up
-    sheet_a, sheet_u = np.floor(along / 0.76), np.floor(up / (2.0 + place % 3 * 0.6))
+    length = 2.0 + place % 3 * 0.6
+    sheet_a, sheet_u = np.floor(along / 0.76), np.floor(up / length)
     tone = bank.sample("white", sheet_a + place, sheet_u + 7 * place)
     other = bank.sample("white", sheet_a + 3 * place, sheet_u + place)
     hue = bank.sample("white", sheet_a + 5 * place, sheet_u + 2 * place)
@@ -111,16 +111,11 @@ def _iron(material: Material, surface: Surface, bank: NoiseBank, place: int) -> 
     rust = np.asarray(RUST, np.float32) * (0.75 + 0.5 * hue[..., None])
     color = color + (rust - color) * (rusty * min(1.0, 1.5 * wear))[..., None]
     ribs = 0.045 * np.cos(along * (2 * np.pi / (0.19 + 0.05 * (place % 4))))
-    seams = 0.12 * smoothstep(0.07, 0.0, np.abs(up - (sheet_u + 0.03) * (2.0 + place % 3 * 0.6)))
+    seams = 0.12 * smoothstep(0.07, 0.0, np.abs(up - (sheet_u + 0.03) * length))
     cap = 0.09 * smoothstep(0.18, 0.08, surface.edge)
-    shade = (
-        1
-        + ribs
-        - seams * (up > 0.5)
-        + cap
-        + 0.05 * (bank.sample("grain", along * 20, up * 20) - 0.5)
-    )
-    return (color * shade[..., None]).astype(np.float32)
+    grain = 0.05 * (bank.sample("grain", along * 20, up * 20) - 0.5)
+    shade = 1 + ribs - seams * (up > 0.5) + cap + grain
+    return np.asarray(color * shade[..., None], dtype=np.float32)
 
 
 def _tile(material: Material, surface: Surface, bank: NoiseBank, place: int) -> Field:
@@ -133,7 +128,7 @@ def _tile(material: Material, surface: Surface, bank: NoiseBank, place: int) -> 
     lines = 0.13 * smoothstep(0.25, 0.0, up / 0.34 - row)
     cap = 0.12 * smoothstep(0.2, 0.08, surface.edge)
     shade = 1 + 0.18 * (tone - 0.5) - lines - 0.38 * dark + cap
-    return (np.asarray(material.color, np.float32) * shade[..., None]).astype(np.float32)
+    return np.asarray(np.asarray(material.color, np.float32) * shade[..., None], dtype=np.float32)
 
 
 def _concrete(material: Material, surface: Surface, bank: NoiseBank, place: int) -> Field:
@@ -145,7 +140,7 @@ def _concrete(material: Material, surface: Surface, bank: NoiseBank, place: int)
     rim = 0.25 * material.wear * smoothstep(1.2, 0.2, surface.inset)
     grain = bank.sample("grain", along * 20, up * 20 + place)
     shade = 1 + 0.22 * (mottle - 0.5) + 0.1 * (grain - 0.5) - 0.6 * puddle - rim * mottle
-    return (np.asarray(material.color, np.float32) * shade[..., None]).astype(np.float32)
+    return np.asarray(np.asarray(material.color, np.float32) * shade[..., None], dtype=np.float32)
 
 
 def _thatch(material: Material, surface: Surface, bank: NoiseBank, place: int) -> Field:
@@ -155,7 +150,7 @@ def _thatch(material: Material, surface: Surface, bank: NoiseBank, place: int) -
     mottle = bank.sample("patch", along * 12, up * 12 + place)
     cap = 0.2 * smoothstep(0.35, 0.1, surface.edge)
     shade = 1 + 0.4 * (straw - 0.5) + 0.35 * (mottle - 0.5) * (0.5 + material.wear) - cap
-    return (np.asarray(material.color, np.float32) * shade[..., None]).astype(np.float32)
+    return np.asarray(np.asarray(material.color, np.float32) * shade[..., None], dtype=np.float32)
 
 
 def _rubble(material: Material, surface: Surface, bank: NoiseBank, place: int) -> Field:
@@ -168,4 +163,4 @@ def _rubble(material: Material, surface: Surface, bank: NoiseBank, place: int) -
     green = np.array([0.33, 0.40, 0.20], np.float32) * (0.7 + 0.6 * mottle[..., None])
     color = color + (green - color) * (weeds * material.wear)[..., None]
     pale = np.array([0.72, 0.70, 0.66], np.float32)
-    return (color + (pale - color) * (0.5 * blocks)[..., None]).astype(np.float32)
+    return np.asarray(color + (pale - color) * (0.5 * blocks)[..., None], dtype=np.float32)

@@ -40,7 +40,8 @@ class NoiseBank:
         field = self._fields[kind]
         row = np.floor(a).astype(np.int32) % SIDE
         column = np.floor(b).astype(np.int32) % SIDE
-        return field[row, column]
+        values: Field = field[row, column]
+        return values
 
     def take(
         self, kind: Kind, shape: tuple[int, int], rng: np.random.Generator, zoom: float = 1.0
@@ -68,7 +69,7 @@ def resized(piece: Field, shape: tuple[int, int], zoom: float) -> Field:
 def smoothstep(low: float, high: float, values: Field) -> Field:
     """0 below `low`, 1 above `high`, smooth between."""
     t = np.clip((values - low) / (high - low), 0, 1)
-    return (t * t * (3 - 2 * t)).astype(np.float32)
+    return np.asarray(t * t * (3 - 2 * t), dtype=np.float32)
 
 
 def _field(rng: np.random.Generator, radius: Field, slope: float, shortest: float) -> Field:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from buildex.rendering.canvas import Patch
-from buildex.rendering.layout import Tree
 from buildex.rendering.noise import Field, smoothstep
+from buildex.rendering.plan import Tree
 from buildex.rendering.roofs import Kit
-from buildex.rendering.styles import Color
+from buildex.rendering.shapes import Color
 
 HEIGHT = {"broad": 1.5, "bush": 1.0, "palm": 2.4, "banana": 1.7}
 
@@ -19,7 +19,7 @@ def paint_tree(kit: Kit, tree: Tree, leaf: Color) -> None:
     box = (tree.x - reach, tree.y - reach, tree.x + reach, tree.y + reach)
     patch = kit.canvas.patch(box)
     tint = kit.rng.uniform(0.75, 1.3) * kit.rng.uniform(0.9, 1.1, 3)
-    phase = kit.rng.uniform(0, 2 * np.pi, 4)
+    phase = kit.rng.uniform(0, 2 * np.pi, 4).astype(np.float32)
     if patch is None:
         return
     dx, dy = patch.x - np.float32(tree.x), patch.y - np.float32(tree.y)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from buildex.geo.rings import bounds
+from buildex.geo.rings import Ring, bounds
 from buildex.rendering.canvas import Canvas, Patch
 from buildex.rendering.light import Sun
 from buildex.rendering.materials import Surface, painted
@@ -41,7 +41,6 @@ def paint_building(kit: Kit, building: Building) -> None:
     """Paint one building and lift the canvas under it."""
     patch = kit.canvas.patch(bounds(building.rings))
     if patch is None:
-        kit.rng.integers(1)
         return
     alpha = patch.coverage(building.rings)
     color, height = _roof(kit, patch, building)
@@ -98,11 +97,12 @@ def _layer(patch: Patch, part: Part) -> _Layer:
 
 def _inset(patch: Patch, building: Building) -> Field:
     """Metres from the outline inwards, the parts taken one by one: (h, w)."""
-    return np.maximum.reduce([_layer(patch, part).surface.inset for part in building.parts])
+    insets = [_layer(patch, part).surface.inset for part in building.parts]
+    return np.asarray(np.maximum.reduce(insets), dtype=np.float32)
 
 
-def _distance(patch: Patch, point: np.ndarray, direction: np.ndarray) -> Field:
+def _distance(patch: Patch, point: Ring, direction: Ring) -> Field:
     """How far along a direction each pixel centre lies from a point: (h, w)."""
     x = (patch.x - np.float32(point[0])) * np.float32(direction[0])
     y = (patch.y - np.float32(point[1])) * np.float32(direction[1])
-    return x + y
+    return np.asarray(x + y, dtype=np.float32)

@@ -12,7 +12,7 @@ import shapely
 from numpy.typing import NDArray
 
 from buildex.geo.footprints import to_rings
-from buildex.geo.rings import Ring, Rings, signed_area
+from buildex.geo.rings import Ring, Rings, oriented, signed_area
 
 Slope = Literal["flat", "shed", "gable", "hip"]
 MaterialKind = Literal["iron", "tile", "concrete", "thatch", "rubble"]
@@ -108,13 +108,14 @@ def plan_of(width: float, depth: float, rng: np.random.Generator) -> list[Rect]:
     cut = round(d * float(rng.uniform(0.7, 1.0)), 2)
     middle = round((w - t) * float(rng.uniform(0.25, 0.75)), 2)
     body = round(d * float(rng.uniform(0.55, 0.75)), 2)
-    return {
+    plans: dict[str, list[Rect]] = {
         "box": [(0, 0, w, d)],
         "ell": [(0, 0, w, body), (0, 0, round(w * float(rng.uniform(0.4, 0.6)), 2), d)],
         "tee": [(0, 0, w, body), (middle, round(body / 2, 2), middle + t, d)],
         "u": [(0, 0, w, t), (0, 0, t, d), (w - t, 0, w, cut)],
         "court": [(0, 0, w, t), (0, d - t, w, d), (0, 0, t, d), (w - t, 0, w, d)],
-    }[name]
+    }
+    return plans[name]
 
 
 @dataclass(frozen=True)
@@ -135,11 +136,11 @@ def assembled(rects: Sequence[Rect], spec: RoofSpec, annexes: Sequence[Rect] = (
     parts = [
         Part(_long_edge_first(r), spec.slope, spec.eave, spec.pitch, spec.material) for r in rects
     ]
-    lean = "flat" if spec.slope == "flat" else "shed"
+    lean: Slope = "flat" if spec.slope == "flat" else "shed"
     for rect in annexes:
         ring = _away_from(rect, outline)
         parts.append(Part(ring, lean, max(spec.eave - 0.7, 1.8), 0.12, spec.material))
-    return Building(_tidy(whole), tuple(parts))
+    return Building(oriented(to_rings(whole)), tuple(parts))
 
 
 def lot(ring: Ring, spec: RoofSpec) -> Building:
@@ -179,7 +180,3 @@ def _away_from(rect: Rect, house: shapely.Geometry) -> Ring:
     middles = (ring + np.roll(ring, -1, axis=0)) / 2
     gaps = shapely.distance(shapely.points(middles), house)
     return np.roll(ring, -int(np.argmax(gaps)), axis=0)
-
-
-def _tidy(polygon: shapely.Polygon) -> Rings:
-    return to_rings(shapely.orient_polygons(polygon, exterior_cw=False))

@@ -55,8 +55,8 @@ STYLES: Mapping[str, Style] = {
         0.06, {"rusty": 3, "metal": 3, "painted": 3, "tile": 0.6}, 0.25, 2, 30, 0.45,
     ),
     "bazaar": Style(
-        38, (3, 9), 110, {"rows": 6, "plots": 1.5, "compound": 0.7, "field": 0.6, "sheds": 0.6}, 0.95,
-        0.04, {"rusty": 2, "metal": 2, "painted": 2}, 0.68, 3, 12, 0.35,
+        38, (3, 9), 110, {"rows": 6, "plots": 1.5, "compound": 0.7, "field": 0.6, "sheds": 0.6},
+        0.95, 0.04, {"rusty": 2, "metal": 2, "painted": 2}, 0.68, 3, 12, 0.35,
     ),
     "camp": Style(
         40, (2, 4), 34, {"sheds": 7, "plots": 1, "compound": 0.4}, 0.9, 0.15,

@@ -26,9 +26,10 @@ from buildex.rendering.clutter import (
     paint_walls,
 )
 from buildex.rendering.ground import paint_ground
-from buildex.rendering.layout import Plan, lay_out
+from buildex.rendering.layout import lay_out
 from buildex.rendering.light import draw_camera, draw_sun, lit, photographed, shadows
 from buildex.rendering.noise import NoiseBank
+from buildex.rendering.plan import Plan
 from buildex.rendering.plants import paint_tree
 from buildex.rendering.roofs import Kit, paint_building
 from buildex.rendering.styles import STYLES, Style, draw_ground
