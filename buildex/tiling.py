@@ -131,11 +131,10 @@ class TileReport:
     annotations: int
     labels: dict[str, int]
 
-    def to_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, Any]:
         """The report as a table."""
         return asdict(self)
 
-    @property
     def text(self) -> str:
         """The report in words."""
         kept = ", ".join(

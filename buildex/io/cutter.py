@@ -25,6 +25,8 @@ from buildex.io.raster import Mosaic, Pixels, encoded
 
 LARGE = 8  # a part larger than a square of size / LARGE is annotated whatever its share
 
+QUICK = 2  # zlib's level: a quarter of the default's time, 6 % more bytes
+
 
 class Job(NamedTuple):
     """One tile to cut: the scene's index, the tile's row and column."""
@@ -146,7 +148,7 @@ class Cutter:
         picture = Image.fromarray(image)
         if self.rules.suffix == "jpg":
             return _picture(picture, "JPEG", quality=95, subsampling=0)
-        return _picture(picture, "PNG")
+        return _picture(picture, "PNG", compress_level=QUICK)
 
 
 def cut_all(cutter: Cutter, jobs: Sequence[Job], workers: int) -> Iterator[dict[str, Any]]:

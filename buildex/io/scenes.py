@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -209,7 +209,7 @@ def _info(files: SceneFiles, scene: Scene) -> dict[str, Any]:
         "transform": [t.a, t.b, t.c, t.d, t.e, t.f],
         "width": grid.width,
         "height": grid.height,
-        "stretch": asdict(mosaic.stretch),
+        "stretch": mosaic.stretch.to_dict(),
     }
 
 

@@ -1,0 +1,197 @@
+"""What a raster file says of itself: bands, place, overviews, range of values."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+from affine import Affine
+from numpy.typing import NDArray
+from rasterio.enums import ColorInterp
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+
+from buildex.errors import CrsError, RasterError
+from buildex.geo.grid import Grid
+from buildex.io import crs as systems
+from buildex.io.warp import border, ground_unit
+
+Pixels = NDArray[np.uint8]
+
+SAMPLE_SIDE = 1024
+CLIPPED_PERCENT = 0.5
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """How values become 8 bits: `low` and below to 0, `high` and above to 255; one per mosaic."""
+
+    low: float = 0.0
+    high: float = 255.0
+
+    def to_dict(self) -> dict[str, float]:
+        """The stretch as a table."""
+        return {"low": self.low, "high": self.high}
+
+    @classmethod
+    def from_dict(cls, table: dict[str, float]) -> Stretch:
+        """The stretch that `to_dict` wrote."""
+        return cls(float(table["low"]), float(table["high"]))
+
+    def __call__(self, values: NDArray[np.floating]) -> Pixels:
+        """Values of any shape as 8 bits; halves are rounded up, within float noise."""
+        scaled = (values - self.low) * (255.0 / (self.high - self.low))
+        rounded: Pixels = np.floor(np.clip(scaled, 0, 255) + 0.501).astype(np.uint8)
+        return rounded
+
+
+@dataclass(frozen=True)
+class Source:
+    """A raster file, described.
+
+    Attributes:
+        path: file, `/vsi` path or URL.
+        bands: numbers of the red, green and blue band, from 1.
+        grid: its pixels in its own CRS, at the overview that is read.
+        overview: index of that overview; None for the full resolution.
+        native_gsd: side of a pixel of the full resolution in ground metres.
+        metric_crs: a CRS whose unit is a ground metre there; its own where it is one.
+        outline: (N, 2) points around it, in `metric_crs`.
+        stretch: how its values become 8 bits.
+    """
+
+    path: str
+    bands: tuple[int, ...]
+    grid: Grid
+    overview: int | None
+    native_gsd: float
+    metric_crs: str
+    outline: NDArray[np.float64]
+    stretch: Stretch
+
+
+def describe(path: str, gsd: float, crs: str | None) -> Source:
+    """Look at a file without reading its pixels, but for a sample where it is not 8-bit.
+
+    Args:
+        path: file, `/vsi` path or URL.
+        gsd: ground sample distance in metres that it will be read at.
+        crs: the CRS of a file that names none.
+
+    Raises:
+        RasterError: if it is missing, no raster, empty, not georeferenced, or not RGB.
+        CrsError: if it has no CRS that ties it to the Earth.
+    """
+    with opened(path) as dataset:
+        bands = _rgb_bands(dataset, path)
+        full = _grid(dataset, path, crs)
+        outline = full.to_ground(border(full.box))
+        center = outline.mean(axis=0)
+        metric = systems.metric(full.crs, (float(center[0]), float(center[1])))
+        native = full.gsd * ground_unit(full, metric)
+        overview, grid = _overview(dataset, full, gsd / native)
+        return Source(
+            path=path,
+            bands=bands,
+            grid=grid,
+            overview=overview,
+            native_gsd=native,
+            metric_crs=metric,
+            outline=systems.reprojected(outline, full.crs, metric),
+            stretch=_estimated(dataset, bands, path),
+        )
+
+
+def opened(path: str, overview: int | None = None) -> Any:
+    """A rasterio dataset, at full resolution or at an overview."""
+    local = not path.startswith("/vsi") and "://" not in path
+    if local and not Path(path).is_file():
+        raise RasterError(f"no file `{path}`", hint="check the path of the mosaic")
+    if local and os.path.getsize(path) == 0:
+        raise RasterError(f"`{path}` is empty: 0 bytes", hint="copy or download it again")
+    options = {} if overview is None else {"overview_level": overview}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            return rasterio.open(path, **options)
+    except RasterioError:
+        raise RasterError(
+            f"`{path}` is not a raster that GDAL can open, or is cut short",
+            hint="check it with `gdalinfo`, or copy it again",
+        ) from None
+
+
+def damaged(path: str) -> RasterError:
+    """The error for a file whose pixels cannot be read."""
+    return RasterError(
+        f"`{path}` cannot be read: it is damaged or cut short",
+        hint="check it with `gdalinfo -checksum`, or copy it again",
+    )
+
+
+def _grid(dataset: Any, path: str, crs: str | None) -> Grid:
+    """The file's own grid at full resolution."""
+    if dataset.transform.is_identity or dataset.transform.is_degenerate:
+        raise RasterError(
+            f"`{path}` is not georeferenced: it has no geotransform",
+            hint="place it on the ground with `gdal_translate -a_ullr`, or export it as a GeoTIFF",
+        )
+    if dataset.crs is None and crs is None:
+        raise CrsError(
+            f"`{path}` has no coordinate reference system",
+            hint="name it with `--crs EPSG:CODE`",
+        )
+    where = "`--crs`" if dataset.crs is None else f"`{path}`"
+    named = crs if dataset.crs is None else dataset.crs.to_wkt()
+    system = systems.named(systems.parsed(str(named), where))
+    return Grid(system, dataset.transform, dataset.width, dataset.height)
+
+
+def _rgb_bands(dataset: Any, path: str) -> tuple[int, ...]:
+    meaning = list(dataset.colorinterp)
+    colours = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
+    if all(colour in meaning for colour in colours):
+        return tuple(meaning.index(colour) + 1 for colour in colours)
+    usable = [i for i, what in enumerate(meaning, start=1) if what != ColorInterp.alpha]
+    if len(usable) < 3:
+        count = f"{dataset.count} band{'s' if dataset.count > 1 else ''}"
+        hint = "expand its palette with `gdal_translate -expand rgb`"
+        raise RasterError(
+            f"`{path}` has {count}, red, green and blue are needed",
+            hint=hint if ColorInterp.palette in meaning else "give an RGB mosaic",
+        )
+    return tuple(usable[:3])
+
+
+def _overview(dataset: Any, full: Grid, ratio: float) -> tuple[int | None, Grid]:
+    """The coarsest overview that is still twice as fine as the grid, and its own grid."""
+    factors = dataset.overviews(1)
+    fitting = [i for i, factor in enumerate(factors) if factor * 2 <= ratio]
+    if not fitting:
+        return None, full
+    with opened(dataset.name, fitting[-1]) as coarse:
+        width, height = coarse.width, coarse.height
+    scale = Affine.scale(full.width / width, full.height / height)
+    return fitting[-1], Grid(full.crs, full.transform @ scale, width, height)
+
+
+def _estimated(dataset: Any, bands: tuple[int, ...], path: str) -> Stretch:
+    """8-bit values stay; others are stretched between two percentiles of all three bands."""
+    if all(dataset.dtypes[band - 1] == "uint8" for band in bands):
+        return Stretch()
+    scale = max(1.0, max(dataset.width, dataset.height) / SAMPLE_SIDE)
+    shape = max(1, round(dataset.height / scale)), max(1, round(dataset.width / scale))
+    try:
+        values = dataset.read(bands, out_shape=(3, *shape)).astype(np.float64)
+        known = dataset.dataset_mask(out_shape=shape) > 0
+    except RasterioError:
+        raise damaged(path) from None
+    sample = values[:, known & np.isfinite(values).all(axis=0)]
+    if sample.size == 0:
+        return Stretch()
+    low, high = np.percentile(sample, [CLIPPED_PERCENT, 100 - CLIPPED_PERCENT])
+    return Stretch(float(low), float(high if high > low else low + 1))
