@@ -138,18 +138,24 @@ def ssim(
     if min(x.shape) < window:
         return Ssim()
     n = window * window
-    mx, my = window_sums(x, window) / n, window_sums(y, window) / n
-    covariance = window_sums(x & y, window) / n - mx * my
-    variances = mx - mx**2 + my - my**2  # x^2 = x in a binary mask
-    similarity = (2 * mx * my + SSIM_C1) * (2 * covariance + SSIM_C2)
-    similarity /= (mx**2 + my**2 + SSIM_C1) * (variances + SSIM_C2)
+    x_sum, y_sum, both = (window_sums(mask, window) for mask in (x, y, x & y))
+    mixed = (x_sum != y_sum) | ((x_sum > 0) & (x_sum < n))  # the others are all 0 or all 1
+    windows = mixed.size
     if valid is not None:
-        similarity = similarity[window_sums(valid, window) == n]
-    return Ssim(float(similarity.sum()), int(similarity.size))
+        counted = window_sums(valid, window) == n
+        mixed, windows = mixed & counted, int(np.count_nonzero(counted))
+    mx, my, mxy = (sums[mixed] / n for sums in (x_sum, y_sum, both))
+    variances = mx - mx**2 + my - my**2  # x^2 = x in a binary mask
+    similarity = (2 * mx * my + SSIM_C1) * (2 * (mxy - mx * my) + SSIM_C2)
+    similarity /= (mx**2 + my**2 + SSIM_C1) * (variances + SSIM_C2)
+    return Ssim(float(similarity.sum()) + windows - len(similarity), windows)
 
 
-def window_sums(mask: NDArray[np.bool_], window: int) -> NDArray[np.int64]:
+def window_sums(mask: NDArray[np.bool_], window: int) -> NDArray[np.uint32]:
     """Number of true pixels in every window that lies inside the mask.
+
+    Shifted copies are added, down and then across: for small windows that is ten times as
+    fast as cumulative sums.
 
     Args:
         mask: (h, w), neither side shorter than `window`.
@@ -158,10 +164,14 @@ def window_sums(mask: NDArray[np.bool_], window: int) -> NDArray[np.int64]:
     Returns:
         (h - window + 1, w - window + 1).
     """
-    sums = np.zeros((mask.shape[0] + 1, mask.shape[1] + 1), dtype=np.int64)
-    sums[1:, 1:] = mask.cumsum(axis=0, dtype=np.int64).cumsum(axis=1)
-    k = window
-    return np.asarray(sums[k:, k:] - sums[:-k, k:] - sums[k:, :-k] + sums[:-k, :-k])
+    height, width = mask.shape[0] - window + 1, mask.shape[1] - window + 1
+    down = np.zeros((height, mask.shape[1]), dtype=np.uint32)
+    for k in range(window):
+        down += mask[k : k + height]
+    sums = np.zeros((height, width), dtype=np.uint32)
+    for k in range(window):
+        sums += down[:, k : k + width]
+    return sums
 
 
 @dataclass(frozen=True)
