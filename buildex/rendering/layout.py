@@ -81,7 +81,7 @@ def _plant(plan: Plan, style: Style, rng: np.random.Generator) -> None:
             kind = pick(kinds, rng)
             largest = {"broad": 5.5, "bush": 1.6, "palm": 3.4, "banana": 1.8}[kind]
             radius = largest * float(rng.uniform(0.4, 1.0))
-            reach = radius * float(rng.choice([0.35, 0.95], p=[0.12, 0.88]))
+            reach = radius * float(rng.choice([0.35, 0.95], p=[0.2, 0.8]))
             spot = shapely.Point(x, y)
             near = roofs.query(spot, predicate="dwithin", distance=reach)
             if len(near) == 0 and not shapely.dwithin(beds, spot, radius * 0.4):

@@ -48,23 +48,23 @@ STYLES: Mapping[str, Style] = {
     ),
     "suburb": Style(
         48, (4, 7), 420, {"plots": 6, "compound": 1.2, "field": 0.7, "sheds": 0.8}, 0.85, 0.08,
-        {"metal": 2.5, "painted": 2.5, "tile": 2, "rusty": 2}, 0.2, 2, 42, 0.55,
+        {"metal": 2.5, "painted": 2.5, "tile": 2, "rusty": 2}, 0.2, 2, 70, 0.55,
     ),
     "town": Style(
         42, (4, 8), 150, {"plots": 4, "rows": 2.5, "sheds": 1.5, "compound": 1, "field": 0.3}, 0.92,
-        0.06, {"rusty": 3, "metal": 3, "painted": 3, "tile": 0.6}, 0.25, 2, 30, 0.45,
+        0.06, {"rusty": 3, "metal": 3, "painted": 3, "tile": 0.6}, 0.25, 2, 48, 0.45,
     ),
     "bazaar": Style(
         38, (3, 9), 110, {"rows": 6, "plots": 1.5, "compound": 0.7, "field": 0.6, "sheds": 0.6},
-        0.95, 0.04, {"rusty": 2, "metal": 2, "painted": 2}, 0.68, 3, 12, 0.35,
+        0.95, 0.04, {"rusty": 2, "metal": 2, "painted": 2}, 0.68, 3, 20, 0.35,
     ),
     "camp": Style(
         40, (2, 4), 34, {"sheds": 7, "plots": 1, "compound": 0.4}, 0.9, 0.15,
-        {"rusty": 5, "metal": 3, "painted": 1}, 0.03, 1, 14, 0.25,
+        {"rusty": 5, "metal": 3, "painted": 1}, 0.03, 1, 22, 0.3,
     ),
     "estate": Style(
         55, (5, 9), 260, {"plots": 3, "field": 3, "compound": 0.8, "rows": 0.5}, 0.75, 0.05,
-        {"metal": 2, "painted": 2, "tile": 1}, 0.6, 3, 15, 0.55,
+        {"metal": 2, "painted": 2, "tile": 1}, 0.6, 3, 30, 0.55,
     ),
 }  # fmt: skip
 

@@ -11,10 +11,11 @@ import shapely
 from affine import Affine
 from numpy.typing import NDArray
 
-from buildex.errors import ConfigError
+from buildex.errors import ConfigError, OutputError
 from buildex.geo.footprints import Footprints, to_polygon
 from buildex.geo.grid import Grid
 from buildex.geo.rings import Rings, oriented, transformed
+from buildex.io.output import check_output
 from buildex.io.raster import write_mosaic
 from buildex.io.vector import write_footprints
 from buildex.rendering.canvas import Canvas
@@ -107,17 +108,25 @@ def render_town(config: RenderConfig) -> RenderedTown:
     return RenderedTown(image, grid, _outlines(plan, grid))
 
 
-def write_town(folder: Path, town: RenderedTown) -> None:
-    """Write `mosaic.tif`, `buildings.geojson` and `aoi.geojson` into a folder.
+def write_town(folder: Path, town: RenderedTown, *, overwrite: bool = False) -> None:
+    """Write `mosaic.tif`, `buildings.geojson` and `aoi.geojson` into a folder, made if missing.
 
     Raises:
-        OutputError: if one of them exists, or the folder cannot be written.
+        OutputError: if one of them exists already, or the folder cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"folder `{folder}` cannot be made: {error.strerror}", hint="write elsewhere"
+        ) from error
+    for name in ("mosaic.tif", "buildings.geojson", "aoi.geojson"):
+        check_output(folder / name, overwrite)
     write_mosaic(folder / "mosaic.tif", town.image, town.grid)
-    write_footprints(folder / "buildings.geojson", town.footprints)
+    write_footprints(folder / "buildings.geojson", town.footprints, overwrite=overwrite)
     extent = np.array([shapely.box(*town.grid.bounds)], dtype=object)
-    write_footprints(folder / "aoi.geojson", Footprints(extent, town.grid.crs))
+    aoi = Footprints(extent, town.grid.crs)
+    write_footprints(folder / "aoi.geojson", aoi, overwrite=overwrite)
 
 
 def _paint(kit: Kit, plan: Plan, style: Style) -> None:
