@@ -1,1 +1,1 @@
-"""The only code that imports torch. No rasters, no vector files."""
+"""Networks: the only room that knows tensors. No rasters, no vector files, no datasets."""

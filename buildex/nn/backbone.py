@@ -1,0 +1,138 @@
+"""From images to a pyramid of features: an encoder by its timm name, and an FPN on top.
+
+Level Pk has stride 2^k: P2 .. P5 come from the encoder's strides 4 .. 32, P6 and P7 from
+two strided convolutions more (Lin et al. 2017; Tian et al. 2019).
+Shapes: B images of height H and width W, D channels on every level.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import timm
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torchvision.ops import FeaturePyramidNetwork
+from torchvision.ops.feature_pyramid_network import LastLevelP6P7
+
+from buildex.errors import ModelError
+
+LEVELS = ("p2", "p3", "p4", "p5", "p6", "p7")
+Pyramid = OrderedDict[str, Tensor]
+Triple = tuple[float, float, float]
+
+
+def create_encoder(name: str, pretrained: str = "") -> nn.Module:
+    """A timm encoder that answers with its features at strides 2 .. 32.
+
+    Args:
+        name: its timm name.
+        pretrained: empty for random weights, `timm` for those that timm downloads, or the
+            path of a safetensors file whose keys fit exactly.
+
+    Raises:
+        ModelError: for an unknown encoder or weights that cannot be had.
+    """
+    options: dict[str, Any] = {"features_only": True, "pretrained": pretrained == "timm"}
+    if "efficientnet_lite" in name:
+        options["bn_eps"] = 1e-3  # as these weights were trained
+    try:
+        encoder: nn.Module = timm.create_model(name, **options)
+    except Exception as error:  # timm, its hub client and sockets raise many kinds
+        raise ModelError(
+            f"no encoder `{name}` with {pretrained or 'random'} weights: {error}",
+            hint="check the name with timm.list_models(); without a network give "
+            "`--pretrained FILE.safetensors` or `--pretrained none`",
+        ) from error
+    if pretrained not in ("", "timm"):
+        load_encoder(encoder, Path(pretrained))
+    return encoder
+
+
+def load_encoder(encoder: nn.Module, path: Path) -> None:
+    """Fill an encoder from a safetensors file with strict keys.
+
+    Raises:
+        ModelError: if the file is missing, damaged, or of another encoder.
+    """
+    try:
+        encoder.load_state_dict(load_file(path), strict=True)
+    except FileNotFoundError:
+        raise ModelError(f"no encoder weights `{path}`", hint="check the path") from None
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"`{path}` is not a safetensors file: {error}", hint="fetch it again") \
+            from None
+    except RuntimeError as error:
+        first = str(error).splitlines()[0]
+        raise ModelError(
+            f"`{path}` holds another encoder's weights: {first}",
+            hint="choose the encoder with `--encoder`",
+        ) from None
+
+
+def normalisation(name: str) -> tuple[Triple, Triple]:
+    """Mean and standard deviation (R, G, B; of values 0..1) that an encoder was trained with."""
+    if "efficientnet_lite" in name:
+        return (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)  # timm's entry of the untrained name differs
+    config = timm.get_pretrained_cfg(name)
+    mean = config.mean if config else (0.485, 0.456, 0.406)
+    std = config.std if config else (0.229, 0.224, 0.225)
+    return tuple(mean), tuple(std)
+
+
+class Backbone(nn.Module):
+    """Encoder and feature pyramid.
+
+    Args:
+        encoder: the encoder's timm name.
+        channels: D.
+        pretrained: see `create_encoder`.
+    """
+
+    def __init__(self, encoder: str, channels: int, pretrained: str = "") -> None:
+        super().__init__()
+        self.encoder = create_encoder(encoder, pretrained)
+        info: Any = self.encoder.feature_info
+        self._first = info.reduction().index(4)
+        self.pyramid = FeaturePyramidNetwork(
+            info.channels()[self._first :], channels, LastLevelP6P7(channels, channels)
+        )
+
+    def forward(self, images: Tensor) -> Pyramid:
+        """Normalised images (B, 3, H, W) to levels `p2` .. `p7`, each (B, D, H / 2^k, W / 2^k)."""
+        stages = self.encoder(images)[self._first :]
+        named = OrderedDict(zip(LEVELS, stages, strict=False))
+        levels: Pyramid = self.pyramid(named)
+        return levels
+
+
+def freeze_statistics(module: nn.Module) -> None:
+    """Let every batch norm use its running statistics; its scale and shift still learn.
+
+    Small batches have poor statistics. Call it after each `module.train()`.
+    """
+    for part in module.modules():
+        if isinstance(part, nn.modules.batchnorm._BatchNorm):
+            part.eval()
+
+
+def freeze(encoder: nn.Module, stages: int, depthwise: bool) -> None:
+    """Keep parts of an encoder as they are; what is frozen costs no backward pass.
+
+    Args:
+        encoder: of `create_encoder`.
+        stages: its first stages (the first has stride 2, the second 4, ...).
+        depthwise: its depthwise kernels, whose gradient takes half of a step on a CPU.
+    """
+    info: Any = encoder.feature_info
+    last = info.get_dicts()[stages - 1]["module"] if stages else ""
+    named = list(encoder.named_parameters())
+    ends = [i for i, (name, _) in enumerate(named) if last and name.startswith(f"{last}.")]
+    until = ends[-1] if ends else -1
+    for index, (_, parameter) in enumerate(named):
+        one_channel = parameter.ndim == 4 and parameter.shape[1] == 1
+        if index <= until or (depthwise and one_channel):
+            parameter.requires_grad_(False)

@@ -1,0 +1,112 @@
+"""Where buildings are: detectors on a shared feature pyramid.
+
+A detector answers with boxes x0, y0, x1, y1 in pixels of the network's input. There is one
+class, building, with label 0.
+Shapes: B images, A anchor points over all levels, N truths or detections of an image.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.fcos import FCOS, FCOSHead
+from torchvision.models.detection.image_list import ImageList
+
+from buildex.nn.backbone import Pyramid
+
+FCOS_LEVELS = {"p3": 8, "p4": 16, "p5": 32, "p6": 64, "p7": 128}
+
+
+class Detections(NamedTuple):
+    """The buildings found in one image, best first."""
+
+    boxes: Tensor  # (N, 4)
+    scores: Tensor  # (N,) 0..1
+
+
+class DetectorOutput(NamedTuple):
+    """What the detector's head says at every anchor point."""
+
+    head: dict[str, Tensor]  # cls_logits (B, A, 1), bbox_regression (B, A, 4), bbox_ctrness
+    anchors: list[Tensor]  # B of (A, 4)
+    per_level: list[int]  # anchor points of each level
+    sizes: list[tuple[int, int]]  # B of (height, width)
+
+
+class _NoBackbone(nn.Identity):
+    """Stands where torchvision's FCOS wants a backbone; ours is shared with other heads."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.out_channels = channels
+
+
+class FcosDetector(nn.Module):
+    """FCOS (Tian et al. 2019): each point of the pyramid says how far the box's sides are.
+
+    Head, target assignment, losses and selection are torchvision's, on levels P3 .. P7.
+
+    Args:
+        channels: of the pyramid.
+        convs: 3x3 convolutions of each of the two towers.
+        score: detections below it are dropped (root of class score times centreness).
+        overlap: box IoU above which the weaker of two detections is dropped.
+        limit: detections kept per image.
+    """
+
+    def __init__(
+        self, channels: int, convs: int = 4, score: float = 0.05, overlap: float = 0.6,
+        limit: int = 256,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        strides = FCOS_LEVELS.values()
+        anchors = AnchorGenerator(tuple((s,) for s in strides), ((1.0,),) * len(strides))
+        self.fcos = FCOS(
+            _NoBackbone(channels),
+            num_classes=1,
+            anchor_generator=anchors,
+            head=FCOSHead(channels, 1, 1, num_convs=convs),
+            score_thresh=score,
+            nms_thresh=overlap,
+            detections_per_img=limit,
+        )
+
+    def forward(self, pyramid: Pyramid, size: tuple[int, int]) -> DetectorOutput:
+        """Run the towers on the levels; `size` is the images' (height, width)."""
+        levels = [pyramid[name] for name in FCOS_LEVELS]
+        head = {name: value.float() for name, value in self.fcos.head(levels).items()}
+        batch = levels[0].shape[0]
+        sizes = [size] * batch
+        blank = levels[0].new_zeros((batch, 1, 1, 1), dtype=torch.float32).expand(-1, 1, *size)
+        anchors = self.fcos.anchor_generator(ImageList(blank, sizes), levels)
+        per_level = [level.shape[2] * level.shape[3] for level in levels]
+        return DetectorOutput(head, anchors, per_level, sizes)
+
+    def losses(self, output: DetectorOutput, boxes: list[Tensor]) -> dict[str, Tensor]:
+        """Lcls (focal) and Lreg (GIoU and centreness), each per positive point, at least 1.
+
+        Args:
+            output: of `forward`.
+            boxes: the truth, B of (N, 4); N may be 0.
+        """
+        targets: list[dict[str, Tensor]] = [
+            {"boxes": b, "labels": b.new_zeros(len(b), dtype=torch.int64)} for b in boxes
+        ]
+        parts: dict[str, Any] = self.fcos.compute_loss(
+            targets, output.head, output.anchors, output.per_level
+        )
+        return {
+            "cls": parts["classification"],
+            "reg": parts["bbox_regression"] + parts["bbox_ctrness"],
+        }
+
+    @torch.no_grad()
+    def detect(self, output: DetectorOutput) -> list[Detections]:
+        """The boxes left after thresholds and non-maximum suppression, for each image."""
+        head = {k: list(v.split(output.per_level, dim=1)) for k, v in output.head.items()}
+        anchors = [list(a.split(output.per_level)) for a in output.anchors]
+        found = self.fcos.postprocess_detections(head, anchors, output.sizes)
+        return [Detections(one["boxes"], one["scores"]) for one in found]

@@ -1,0 +1,71 @@
+"""Where a network runs and how precisely: decided once per tool, here."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Literal
+
+import torch
+
+from buildex.errors import ConfigError
+
+Precision = Literal["auto", "bf16", "fp32"]
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """The device of that name; `auto` takes CUDA, then Apple's MPS, then the CPU.
+
+    Raises:
+        ConfigError: if the device is unknown or not there.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ConfigError(f"unknown device `{name}`", hint="use auto, cpu, cuda or mps") from None
+    present = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if not present.get(device.type, False):
+        raise ConfigError(f"there is no `{name}` device here", hint="use `--device cpu`")
+    return device
+
+
+def use_bf16(device: torch.device, precision: Precision = "auto") -> bool:
+    """Whether to compute in bfloat16: as asked, or where the device multiplies it natively."""
+    if precision != "auto":
+        return precision == "bf16"
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu":
+        capabilities = torch.backends.cpu.get_cpu_capability()
+        return "AVX512" in capabilities and (_cpu_has("avx512_bf16") or _cpu_has("amx_bf16"))
+    return False
+
+
+def autocast(device: torch.device, bf16: bool) -> contextlib.AbstractContextManager[None]:
+    """Mixed precision on the device where `bf16`, else full precision."""
+    if not bf16:
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, dtype=torch.bfloat16)
+
+
+def hardware(device: torch.device) -> str:
+    """The device in words, for a model's provenance."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type}, {torch.get_num_threads()} threads"
+
+
+def _cpu_has(flag: str) -> bool:
+    """Whether Linux lists that instruction set for the CPU; False where nobody says."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as info:
+            return any(line.startswith("flags") and f" {flag}" in line for line in info)
+    except OSError:
+        return False

@@ -1,0 +1,70 @@
+"""Losses: pure functions from tensors to a scalar, finite where there is nothing to learn.
+
+The whole network learns (Park et al., eq. 2, weights 0.2 and 1):
+
+    L = Lcls + Lreg + 0.2 Lmask + 1.0 Lpolygon
+
+Lcls and Lreg are the detector's (`nn.detectors`); Lpolygon is the focal loss of the corner
+heatmap plus the L1 distance of the corner's place in its cell, of the cells that hold one.
+Shapes: R frames with M x M cells; R may be 0.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def focal_loss(logits: Tensor, target: Tensor, alpha: float = 2.0, beta: float = 4.0) -> Tensor:
+    """Penalty-reduced focal loss of keypoint heatmaps (Law and Deng 2018, eq. 1).
+
+    Args:
+        logits: (R, 1, M, M), before the sigmoid.
+        target: same shape; 1 at a keypoint, a Gaussian around it, 0 far away.
+        alpha: how fast easy cells fade.
+        beta: how much cells near a keypoint are forgiven.
+
+    Returns:
+        Scalar; the sum divided by the number of keypoints, at least 1.
+    """
+    at = target >= 1
+    log_p, log_not_p = F.logsigmoid(logits), F.logsigmoid(-logits)
+    missed = log_not_p.exp() ** alpha * log_p * at
+    false = (1 - target) ** beta * log_p.exp() ** alpha * log_not_p * ~at
+    return -(missed.sum() + false.sum()) / at.sum().clamp(min=1)
+
+
+def offset_loss(offset: Tensor, target: Tensor, at: Tensor) -> Tensor:
+    """L1 distance between places in a cell, per keypoint (Law and Deng 2018, eq. 2).
+
+    Args:
+        offset: (R, 2, M, M) predicted place, in cells, x then y.
+        target: same shape.
+        at: (R, 1, M, M) bool, cells that hold a keypoint.
+
+    Returns:
+        Scalar; |dx| + |dy| averaged over the keypoints, 0 without any.
+    """
+    gap = (offset - target).abs() * at
+    return gap.sum() / at.sum().clamp(min=1)
+
+
+def mask_loss(logits: Tensor, target: Tensor, dice: float = 1.0) -> Tensor:
+    """Binary cross-entropy of mask cells (He et al. 2017) plus Dice (Milletari et al. 2016).
+
+    Args:
+        logits: (R, 1, M, M), before the sigmoid.
+        target: same shape, share of each cell that is building, 0..1.
+        dice: weight of the Dice term 1 - 2 sum(p t) / (sum p + sum t), taken per frame.
+
+    Returns:
+        Scalar; mean over frames, 0 without any.
+    """
+    if len(logits) == 0:
+        return logits.sum()
+    entropy = F.binary_cross_entropy_with_logits(logits, target)
+    p = logits.sigmoid().flatten(1)
+    t = target.flatten(1)
+    overlap = 2 * (p * t).sum(1) / (p.sum(1) + t.sum(1)).clamp(min=1e-6)
+    # A share t drawn as p = t scores sum(2 t^2) / sum(2 t) < 1; that is Dice's own bound.
+    return entropy + dice * (1 - overlap).mean()

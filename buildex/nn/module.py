@@ -1,0 +1,163 @@
+"""The training step: how a network learns from a batch and is judged on whole tiles."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import lightning
+import numpy as np
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor, nn
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import LambdaLR
+
+from buildex.geo.grouping import polygons_of
+from buildex.geo.keypoints import RoiCodec
+from buildex.nn.backbone import freeze, freeze_statistics
+from buildex.nn.batch import Batch
+from buildex.nn.losses import focal_loss, mask_loss, offset_loss
+from buildex.nn.network import Network
+from buildex.nn.rois import sample_rois
+from buildex.nn.segmenter import segment
+from buildex.nn.validation import THRESHOLDS, measures, no_sums, tile_sums
+
+
+@dataclass(frozen=True, kw_only=True)
+class Learning:
+    """How a network learns.
+
+    Attributes:
+        steps: optimiser steps in all: the learning rate ends there.
+        lr: learning rate of pyramid and heads, at its highest.
+        encoder_lr: the encoder's, as a share of it.
+        weight_decay: of AdamW; not for biases and norms.
+        warmup: steps in which the learning rate rises.
+        rois: frames per image that the RoI heads learn from.
+        mask_weight: lambda_mask of the paper.
+        polygon_weight: lambda_polygon of the paper.
+        frozen_stages: encoder stages (of strides 2, 4, ...) that do not learn.
+        freeze_depthwise: whether the encoder's depthwise kernels do not learn.
+        freeze_norms: whether batch norms keep their running statistics.
+        gsd: metres per pixel.
+        seed: of all chance.
+    """
+
+    steps: int
+    lr: float = 1e-3
+    encoder_lr: float = 0.3
+    weight_decay: float = 1e-2
+    warmup: int = 200
+    rois: int = 24
+    mask_weight: float = 0.2
+    polygon_weight: float = 1.0
+    frozen_stages: int = 2
+    freeze_depthwise: bool = True
+    freeze_norms: bool = True
+    gsd: float = 0.1
+    seed: int = 0
+
+
+class TrainingModule(lightning.LightningModule):
+    """A network, its losses, its optimiser and its validation.
+
+    Args:
+        network: learns.
+        codec: draws its targets.
+        learning: how.
+    """
+
+    def __init__(self, network: Network, codec: RoiCodec, learning: Learning) -> None:
+        super().__init__()
+        self.network, self.codec, self.learning = network, codec, learning
+        freeze(network.backbone.encoder, learning.frozen_stages, learning.freeze_depthwise)
+        self._sums = no_sums()
+
+    def train(self, mode: bool = True) -> TrainingModule:
+        """Training mode; batch norms stay in evaluation mode where that is asked for."""
+        super().train(mode)
+        if mode and self.learning.freeze_norms:
+            freeze_statistics(self.network)
+        return self
+
+    def training_step(self, batch: Batch, _index: int) -> Tensor:
+        """The loss of a batch; its parts are logged as `train/...`."""
+        losses = self.losses(batch)
+        total = torch.stack(list(losses.values())).sum()
+        parts = {f"train/{name}": value.detach() for name, value in losses.items()}
+        parts["train/loss"] = total.detach()
+        self.log_dict(parts, batch_size=len(batch.images))
+        return total
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """The weighted parts of the loss (see `nn.losses`); they add up to L."""
+        network, learning = self.network, self.learning
+        pyramid, output = network(batch.images, batch.valid)
+        losses = network.detector.losses(output, batch.boxes)
+        found = network.detector.detect(output)
+        rng = np.random.default_rng((learning.seed, self.global_step, self.global_rank))
+        truth = sample_rois(
+            batch.boxes, batch.shapes, found, self.codec, learning.rois, rng
+        )  # fmt: skip
+        logits = network.maps(pyramid, truth.frames)
+        losses["mask"] = learning.mask_weight * mask_loss(logits.mask, truth.mask)
+        weight = learning.polygon_weight
+        losses["heatmap"] = weight * focal_loss(logits.heatmap, truth.heatmap)
+        losses["offset"] = weight * offset_loss(logits.offset, truth.offset, truth.at)
+        return losses
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget the tiles of the last validation."""
+        self._sums = no_sums()
+
+    def validation_step(self, batch: Batch, _index: int) -> None:
+        """Draw the polygons of some tiles and compare them with the truth."""
+        lowest = min(THRESHOLDS)
+        answers = segment(self.network, batch.images, batch.valid, self.codec, lowest)
+        for maps, shapes, valid in zip(answers, batch.shapes, batch.valid, strict=True):
+            found = polygons_of(maps, self.codec, score=lowest)
+            truth = [shape.rings for shape in shapes]
+            self._sums += tile_sums(found, truth, valid.cpu().numpy(), self.learning.gsd)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the measures of all tiles, of all processes, as `val/...`."""
+        sums = torch.from_numpy(self._sums.astype(np.float32)).to(self.device)
+        whole = self.trainer.strategy.reduce(sums, reduce_op="sum").cpu().numpy()
+        for name, value in measures(whole.astype(np.float64)).items():
+            self.log(f"val/{name}", value, rank_zero_only=False)
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """AdamW; the learning rate rises, then falls along half a cosine to a hundredth."""
+        learning = self.learning
+        optimizer = AdamW(self._groups(), lr=learning.lr)
+
+        def factor(step: int) -> float:
+            if step < learning.warmup:
+                return (step + 1) / learning.warmup
+            rest = max(1, learning.steps - learning.warmup)
+            done = min(1.0, (step - learning.warmup) / rest)
+            return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done))
+
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step"},
+        }
+
+    def _groups(self) -> list[dict[str, object]]:
+        """Parameters by part (encoder or not) and by whether they decay (matrices do)."""
+        encoder = set(self.network.backbone.encoder.parameters())
+        groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+        for parameter in self.parameters():
+            if parameter.requires_grad:
+                key = (parameter in encoder, parameter.ndim > 1)
+                groups.setdefault(key, []).append(parameter)
+        learning = self.learning
+        return [
+            {
+                "params": parameters,
+                "lr": learning.lr * (learning.encoder_lr if of_encoder else 1.0),
+                "weight_decay": learning.weight_decay if decays else 0.0,
+            }
+            for (of_encoder, decays), parameters in groups.items()
+        ]

@@ -1,0 +1,104 @@
+"""From pixels to what `geo.grouping` makes polygons of: the network behind numpy arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from buildex.geo.instances import RoiMaps, Tile, no_instances
+from buildex.geo.keypoints import RoiCodec
+from buildex.nn.detectors import Detections
+from buildex.nn.device import Precision, autocast, choose_device, use_bf16
+from buildex.nn.heads import RoiLogits
+from buildex.nn.network import Network
+from buildex.nn.weights import ModelCard, load_model
+
+
+@torch.inference_mode()
+def segment(
+    network: Network, images: Tensor, valid: Tensor, codec: RoiCodec, score: float = 0.0
+) -> list[RoiMaps]:
+    """What a network says of some tiles.
+
+    Args:
+        network: in evaluation mode.
+        images: (B, 3, H, W) uint8 RGB.
+        valid: (B, H, W) bool.
+        codec: makes frames of the detected boxes.
+        score: detections below it get no maps, which saves their time.
+
+    Returns:
+        For each tile its instances, best first; B of them.
+    """
+    pyramid, output = network(images, valid)
+    found = [_above(one, score) for one in network.detector.detect(output)]
+    frames = [codec.frames(one.boxes.float().cpu().numpy()) for one in found]
+    if not sum(map(len, frames)):
+        return [no_instances(codec.cells) for _ in found]
+    logits = network.maps(pyramid, [torch.from_numpy(f).to(found[0].boxes) for f in frames])
+    arrays = _probabilities(logits)
+    stops = np.cumsum([len(f) for f in frames])[:-1]
+    parts = zip(*(np.split(array, stops) for array in arrays), strict=True)
+    return [
+        RoiMaps(f.astype(np.float32), one.scores.float().cpu().numpy(), *part)
+        for f, one, part in zip(frames, found, parts, strict=True)
+    ]
+
+
+def _above(found: Detections, score: float) -> Detections:
+    keep = found.scores >= score
+    return Detections(found.boxes[keep], found.scores[keep])
+
+
+def _probabilities(logits: RoiLogits) -> tuple[NDArray[np.float32], ...]:
+    """Masks (R, M, M), heatmaps (R, M, M), offsets (R, 2, M, M) as arrays."""
+    mask, heatmap = logits.mask[:, 0].sigmoid(), logits.heatmap[:, 0].sigmoid()
+    return tuple(t.float().cpu().numpy() for t in (mask, heatmap, logits.offset))
+
+
+class TorchSegmenter:
+    """A trained network that answers as `predicting` asks.
+
+    Attributes:
+        size: side of its input in pixels.
+        gsd: metres per pixel of its input.
+        codec: how its maps are drawn.
+        name: the model's name.
+        version: its version.
+    """
+
+    def __init__(
+        self, network: Network, card: ModelCard, device: torch.device, bf16: bool = False
+    ) -> None:
+        self.name, self.version = card.name, card.version
+        self.size, self.gsd, self.codec = card.size, card.gsd, card.codec
+        self._device, self._bf16 = device, bf16
+        self._network = network.to(device).to(memory_format=torch.channels_last).eval()
+
+    def __call__(self, tiles: Sequence[Tile]) -> list[RoiMaps]:
+        """Say what is in each tile; they are of side `size`."""
+        pixels = torch.from_numpy(np.stack([tile.image for tile in tiles])).permute(0, 3, 1, 2)
+        seen = torch.from_numpy(np.stack([tile.valid for tile in tiles]))
+        with autocast(self._device, self._bf16):
+            return segment(
+                self._network, pixels.to(self._device), seen.to(self._device), self.codec
+            )
+
+
+def load_segmenter(
+    folder: Path, device: str = "auto", precision: Precision = "auto"
+) -> TorchSegmenter:
+    """Open a model folder for prediction.
+
+    Raises:
+        ModelError: if the folder is no model, damaged, or of another version.
+        ConfigError: if the device is not there.
+    """
+    place = choose_device(device)
+    network, card = load_model(folder)
+    return TorchSegmenter(network, card, place, use_bf16(place, precision))
