@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import product
 
 import numpy as np
 import shapely
 
 from buildex.rendering.shapes import Building
+
+# Footprints are found by the cells of this many metres that they touch.
+CELL = 10.0
 
 
 @dataclass(frozen=True)
@@ -43,23 +48,36 @@ class Plan:
     yards: list[shapely.Polygon] = field(default_factory=list)
     walls: list[shapely.LineString] = field(default_factory=list)
     trees: list[Tree] = field(default_factory=list)
+    _cells: dict[tuple[int, int], list[int]] = field(default_factory=dict)
 
     def fits(self, shape: shapely.Polygon, gap: float) -> bool:
-        """Whether a footprint keeps `gap` metres from all others."""
-        if not self.shapes:
-            return True
-        return not bool(shapely.dwithin(np.array(self.shapes), shape, gap).any())
+        """Whether a footprint keeps `gap` metres, at most 1, from all others."""
+        return not any(shapely.dwithin(other, shape, gap) for other in self._near(shape))
 
     def overlap(self, shape: shapely.Polygon) -> float:
         """Square metres of a footprint that others take already."""
-        if not self.shapes:
-            return 0.0
-        return float(shapely.area(shapely.intersection(np.array(self.shapes), shape)).max())
+        return float(sum(other.intersection(shape).area for other in self._near(shape)))
 
     def add(self, building: Building) -> None:
         """Take a building in."""
+        shape = building.polygon
+        shapely.prepare(shape)
+        for cell in _cells(shape, 0):
+            self._cells.setdefault(cell, []).append(len(self.shapes))
         self.buildings.append(building)
-        self.shapes.append(building.polygon)
+        self.shapes.append(shape)
+
+    def _near(self, shape: shapely.Polygon) -> list[shapely.Polygon]:
+        found = {i for cell in _cells(shape, 1) for i in self._cells.get(cell, ())}
+        return [self.shapes[i] for i in sorted(found)]
+
+
+def _cells(shape: shapely.Polygon, margin: float) -> Iterator[tuple[int, int]]:
+    """The cells of `CELL` metres that a shape's box, widened by `margin` metres, touches."""
+    x0, y0, x1, y1 = shape.bounds
+    columns = range(math.floor((x0 - margin) / CELL), math.floor((x1 + margin) / CELL) + 1)
+    rows = range(math.floor((y0 - margin) / CELL), math.floor((y1 + margin) / CELL) + 1)
+    return product(columns, rows)
 
 
 def axis_of(polygon: shapely.Polygon) -> float:

@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from functools import cache
+
+import numpy as np
+import pytest
+import rasterio
+import shapely
+from scipy import ndimage
+
+from buildex.errors import ConfigError, OutputError
+from buildex.geo.footprints import to_polygon
+from buildex.geo.rings import fill, signed_area
+from buildex.io.vector import read_footprints
+from buildex.rendering import RenderConfig, RenderedTown, render_town, write_town
+from buildex.rendering.canvas import Canvas
+from buildex.rendering.layout import lay_out
+from buildex.rendering.light import Sun, jpeg_like, shadows
+from buildex.rendering.noise import NoiseBank
+from buildex.rendering.styles import STYLES
+
+SMALL = RenderConfig(seed=1, width=40.0, height=30.0, style="town")
+
+
+@cache
+def town() -> RenderedTown:
+    return render_town(SMALL)
+
+
+@cache
+def outlines(style: str, seed: int) -> tuple[shapely.Polygon, ...]:
+    plan = lay_out((120.0, 120.0), STYLES[style], 1.0, np.random.default_rng(seed))
+    return tuple(building.polygon for building in plan.buildings)
+
+
+def test_the_same_seed_gives_the_same_bytes():
+    again = render_town(SMALL)
+    assert again.image.tobytes() == town().image.tobytes()
+    for rings, other in zip(town().polygons, again.polygons, strict=True):
+        assert all(np.array_equal(a, b) for a, b in zip(rings, other, strict=True))
+
+
+def test_another_seed_gives_another_town():
+    other = render_town(dataclasses.replace(SMALL, seed=2))
+    assert not np.array_equal(other.image, town().image)
+
+
+def test_the_mosaic_has_the_size_that_was_asked_for():
+    assert town().image.shape == (300, 400, 3)
+    assert town().image.dtype == np.uint8
+    assert (town().grid.height, town().grid.width) == (300, 400)
+    assert town().grid.gsd == pytest.approx(0.10)
+
+
+@pytest.mark.parametrize("style", list(STYLES))
+def test_outlines_are_valid_and_never_overlap(style: str):
+    shapes = np.array(outlines(style, 5))
+    assert len(shapes) > 3
+    assert shapely.is_valid(shapes).all()
+    tree = shapely.STRtree(shapes)
+    first, second = tree.query(shapes, predicate="intersects")
+    pairs = first < second
+    common = shapely.intersection(shapes[first[pairs]], shapes[second[pairs]])
+    assert shapely.area(common).sum() < 1e-6
+
+
+def test_polygons_are_oriented_and_reach_into_the_mosaic():
+    frame = shapely.box(0, 0, 400, 300)
+    for rings in town().polygons:
+        assert signed_area(rings[0]) > 0
+        assert all(signed_area(hole) < 0 for hole in rings[1:])
+        assert to_polygon(rings).intersects(frame)
+
+
+def test_row_houses_share_their_walls():
+    shapes = outlines("bazaar", 3)
+    shared = 0
+    for a, b in itertools.combinations(shapes, 2):
+        corners = set(map(tuple, a.exterior.coords)) & set(map(tuple, b.exterior.coords))
+        wall = a.intersection(b).length if a.distance(b) == 0 else 0
+        shared += len(corners) >= 1 and wall > 2
+    assert shared > 5
+
+
+def test_some_houses_have_courtyards_and_some_are_l_shaped():
+    shapes = [shape for seed in range(6) for shape in outlines("suburb", seed)]
+    assert any(len(shape.interiors) == 1 for shape in shapes)
+    corners = [len(shape.exterior.coords) - 1 for shape in shapes]
+    assert 4 in corners
+    assert 6 in corners
+
+
+def test_a_denser_town_has_more_houses():
+    counts = [
+        len(lay_out((60.0, 60.0), STYLES["camp"], d, np.random.default_rng(0)).buildings)
+        for d in (0.7, 1.6)
+    ]
+    assert counts[0] < counts[1]
+
+
+def test_outlines_lie_on_the_edges_of_the_roofs():
+    image = town().image.mean(axis=2)
+    steep = np.hypot(ndimage.sobel(image, axis=0), ndimage.sobel(image, axis=1))
+    line = np.zeros(image.shape)
+    for rings in town().polygons:
+        inside = fill(rings, *image.shape)
+        line += ndimage.binary_dilation(inside) ^ ndimage.binary_erosion(inside, border_value=1)
+    strength = {
+        (dx, dy): float((np.roll(line, (dy, dx), axis=(0, 1)) * steep).sum())
+        for dx in range(-4, 5)
+        for dy in range(-4, 5)
+    }
+    assert max(strength, key=lambda shift: strength[shift]) == (0, 0)
+
+
+def test_an_edge_inside_a_pixel_covers_its_share():
+    canvas = Canvas(40, 20, 0.10)
+    # A wall from x = 1.03 m, that is pixel 10.3; the canvas averages to pixels of 0.10 m.
+    ring = np.array([[1.03, 0.5], [3.0, 0.5], [3.0, 1.5], [1.03, 1.5]])
+    patch = canvas.whole
+    patch.blend((1.0, 1.0, 1.0), patch.coverage((ring,)))
+    row = canvas.developed(canvas.color)[10, :, 0]
+    assert row[9] == 0
+    assert row[10] == pytest.approx(0.7, abs=0.13)
+    assert row[11] == 1
+    assert row[29] == pytest.approx(1)
+    assert row[30] == 0
+
+
+def test_a_post_throws_its_shadow_away_from_the_sun():
+    height = np.zeros((60, 60), np.float32)
+    height[30, 30] = 2.0
+    # Sun in the east at 45 degrees: the shadow runs west, as long as the post is high.
+    sun = Sun(east=0.5**0.5, south=0.0, up=0.5**0.5, direct=0.6)
+    hidden = shadows(height, sun, scale=10.0)
+    assert hidden[30, 15] > 0.3
+    assert hidden[30, 45] == 0
+    assert hidden[30, 5] == pytest.approx(0, abs=1e-3)
+    assert hidden[15, 30] == 0
+
+
+def test_a_slope_that_faces_the_sun_is_brighter():
+    sun = Sun(east=0.6, south=0.0, up=0.8, direct=0.6)
+    rise = np.array([0.5], np.float32)
+    flat = np.zeros(1, np.float32)
+    assert sun.shade(flat, flat)[0] == pytest.approx(1)
+    assert sun.shade(-rise, flat)[0] > 1 > sun.shade(rise, flat)[0]
+
+
+def test_jpeg_losses_are_small_at_high_quality_and_grow():
+    image = np.random.default_rng(0).uniform(60, 200, (33, 42, 3)).astype(np.float32)
+    image = ndimage.gaussian_filter(image, (2, 2, 0))
+    fine, coarse = (np.abs(jpeg_like(image, q) - image).mean() for q in (98.0, 20.0))
+    assert fine < 2
+    assert coarse > fine
+
+
+def test_noise_repeats_and_is_spread_evenly():
+    bank = NoiseBank(np.random.default_rng(0))
+    at = np.arange(5.0)
+    assert np.array_equal(bank.sample("patch", at, at), bank.sample("patch", at + 1024, at))
+    piece = bank.take("white", (1024, 1024), np.random.default_rng(1))
+    assert np.histogram(piece, 4, (0, 1))[0] == pytest.approx(2**18, rel=0.02)
+    assert bank.take("cloud", (50, 70), np.random.default_rng(1), zoom=3.0).shape == (50, 70)
+
+
+def test_the_files_lie_where_the_town_does(tmp_path):
+    write_town(tmp_path / "demo", town())
+    with rasterio.open(tmp_path / "demo" / "mosaic.tif") as file:
+        assert file.crs.to_epsg() == 32737
+        assert np.array_equal(np.moveaxis(file.read(), 0, 2), town().image)
+        left, bottom, right, top = file.bounds
+    assert (right - left, top - bottom) == pytest.approx((40, 30))
+    crs = town().grid.crs
+    found, _ = read_footprints(tmp_path / "demo" / "buildings.geojson", target_crs=crs)
+    assert len(found) == len(town().polygons)
+    truth = town().footprints.polygons
+    gaps = shapely.hausdorff_distance(found.polygons, truth)
+    assert gaps.max() < 0.01
+    aoi, _ = read_footprints(tmp_path / "demo" / "aoi.geojson", target_crs=crs)
+    assert aoi.polygons[0].area == pytest.approx(1200, rel=1e-3)
+
+
+def test_files_are_never_overwritten_unasked(tmp_path):
+    write_town(tmp_path, town())
+    with pytest.raises(OutputError, match="exists already"):
+        write_town(tmp_path, town())
+    write_town(tmp_path, town(), overwrite=True)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"seed": -1}, {"gsd": 0.0}, {"width": 0.1}, {"density": 0.0}, {"height": -3.0}]
+)
+def test_impossible_settings_are_refused(wrong):
+    with pytest.raises(ConfigError):
+        RenderConfig(**wrong)
