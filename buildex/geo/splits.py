@@ -27,7 +27,7 @@ class SplitRule:
 
     Attributes:
         everything: the split that all tiles go to; None if they are divided.
-        share: share of the tiles whose blocks go to `val`.
+        share: share of the built-up tiles of each scene whose blocks go to `val`.
         scenes: names of the scenes that go to `val`.
     """
 
@@ -117,18 +117,22 @@ def assign(
 def _chosen_blocks(tiles: Sequence[GroundTile], share: float, block: float) -> NDArray[np.bool_]:
     """In every scene, whole blocks in one of its corners that hold about the share of its tiles.
 
-    A compact corner has a short border, so the guard costs few tiles.
+    Tiles without a building count only in a scene where no tile has one. A compact corner
+    has a short border, so the guard costs few tiles.
     """
     chosen = np.zeros(len(tiles), dtype=bool)
+    bounds = np.array([tile.bounds for tile in tiles], dtype=np.float64)
+    cells = np.floor((bounds[:, :2] + bounds[:, 2:]) / (2 * block))
+    built = np.array([bool(tile.buildings) for tile in tiles])
     for scene in sorted({tile.scene for tile in tiles}):
-        own = np.flatnonzero([tile.scene == scene for tile in tiles])
-        bounds = np.array([tiles[i].bounds for i in own], dtype=float)
-        cells = np.floor((bounds[:, :2] + bounds[:, 2:]) / 2 / block)
-        blocks, of_tile, held = np.unique(cells, axis=0, return_inverse=True, return_counts=True)
-        corner = blocks[np.argmax(((blocks - cells.mean(axis=0)) ** 2).sum(axis=1))]
+        own = np.array([tile.scene == scene for tile in tiles])
+        counting = built & own if (built & own).any() else own
+        blocks, of_tile = np.unique(cells[own], axis=0, return_inverse=True)
+        held = np.bincount(of_tile.ravel(), weights=counting[own], minlength=len(blocks))
+        corner = blocks[np.argmax(((blocks - cells[own].mean(axis=0)) ** 2).sum(axis=1))]
         order = np.argsort(((blocks - corner) ** 2).sum(axis=1), kind="stable")
-        reached = np.concatenate([[0], np.cumsum(held[order])])
-        count = int(np.argmin(np.abs(reached - share * len(own))))
+        reached = np.concatenate([[0.0], np.cumsum(held[order])])
+        count = int(np.argmin(np.abs(reached - share * counting.sum())))
         chosen[own] = np.isin(of_tile.ravel(), order[:count])
     return chosen
 
