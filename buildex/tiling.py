@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from buildex.config import Track, silent
-from buildex.errors import BuildexError, ConfigError
+from buildex.errors import BuildexError, ConfigError, OutputError, RasterError
 from buildex.geo.splits import GroundTile, assign, parse_split
 from buildex.io.cutter import CutRules, Cutter, Job, cut_all
+from buildex.io.dataset import INDEX
 from buildex.io.output import check_output
 from buildex.io.partial import Partial
 from buildex.io.scenes import LabelledScene, SceneFiles, TilingGrid, paired, read_scenes
@@ -172,7 +173,7 @@ def tile(
     Raises:
         BuildexError: of the kind that says what is wrong; nothing is left behind.
     """
-    check_output(out, config.overwrite)
+    _check_output(Path(out), config.overwrite)
     scenes = read_scenes(
         _files(mosaics, labels, config),
         TilingGrid(config.gsd, config.size, config.overlap, config.crs),
@@ -184,6 +185,11 @@ def tile(
         rules = CutRules(config.min_kept, config.min_valid, config.format)
         cutter = Cutter([scene.scene for scene in scenes], partial, rules)
         tiles, skipped = _cut(cutter, places, config, track)
+        if not tiles:
+            raise RasterError(
+                "no tile has a building and enough valid pixels",
+                hint="check labels and area, or lower `--min-valid`",
+            )
         partial.finish(write_dataset(partial, scenes, tiles, _options(config)))
     except BuildexError:
         partial.discard()
@@ -197,6 +203,13 @@ class _Place(NamedTuple):
     job: Job
     split: str | None
     touching: tuple[int, ...]
+
+
+def _check_output(out: Path, overwrite: bool) -> None:
+    """Only a dataset is ever replaced by one."""
+    check_output(out, overwrite)
+    if out.exists() and not (out / INDEX).is_file():
+        raise OutputError(f"`{out}` exists and is no dataset", hint="write elsewhere")
 
 
 def _files(mosaics: Sequence[str | Path], labels: Labels, config: TileConfig) -> list[SceneFiles]:

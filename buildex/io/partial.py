@@ -98,6 +98,7 @@ class Partial:
                 path.unlink()
         old = self.final.with_name(f"{self.final.name}.old")
         if self.final.exists():
+            shutil.rmtree(old, ignore_errors=True)
             self.final.rename(old)
         self.path.rename(self.final)
         shutil.rmtree(old, ignore_errors=True)
