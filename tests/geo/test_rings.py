@@ -161,7 +161,9 @@ def test_clip_leaves_a_ring_inside_alone_and_nothing_of_one_outside():
 def test_simplify_stays_within_its_tolerance(ring, tolerance):
     ring = opened(ring)
     simple = simplify(ring, tolerance)
-    assert min(3, len(ring)) <= len(simple) <= len(ring)
+    assert len(simple) <= len(ring)
+    if shapely.MultiPoint(ring).convex_hull.area > 1e-6:  # points on one line may leave two
+        assert len(simple) >= 3
     assert {tuple(p) for p in simple.tolist()} <= {tuple(p) for p in ring.tolist()}
     if len(simple) > 1:
         assert boundary_distances(ring, (simple,)).max() <= tolerance + 1e-9
