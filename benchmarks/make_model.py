@@ -1,0 +1,82 @@
+"""Make the released model again: render towns, tile all scenes, train.
+
+    python benchmarks/make_model.py WORK --data ../shared/data \
+        --encoder ../shared/weights/efficientnet_lite2_imagenet_encoder.safetensors
+
+Interrupted, the same command goes on where it stopped. The model comes out in
+WORK/run/model. About an hour and a half on two CPU cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from buildex.cli.console import say, track
+from buildex.config import from_table, read_toml
+from buildex.rendering import RenderConfig, render_town, write_town
+from buildex.tiling import TileConfig, tile
+from buildex.training import TrainConfig, train
+
+STYLES = ("village", "suburb", "town", "bazaar", "camp", "estate")
+SEEDS = range(1000, 1024)
+
+
+def main() -> None:
+    """Read the arguments and do the three steps."""
+    parser = argparse.ArgumentParser(description="Make the released model again.")
+    parser.add_argument("work", type=Path)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--encoder", type=Path, required=True)
+    given = parser.parse_args()
+    given.work.mkdir(parents=True, exist_ok=True)
+    towns = [rendered(given.work / "towns", seed) for seed in track(SEEDS, label="towns")]
+    real = sorted(path.parent for path in given.data.glob("train/*/mosaic.tif"))
+    datasets = [
+        tiled(given.work / "train", real, "train"),
+        tiled(given.work / "rendered", towns, "train"),
+        tiled(given.work / "val", [given.data / "val" / "zanzibar-val"], "val"),
+    ]
+    run = given.work / "run"
+    settings = {
+        **read_toml(Path(__file__).with_name("drone_lite2.toml")),
+        "datasets": datasets,
+        "output": run,
+        "pretrained": str(given.encoder),
+        "resume": (run / "checkpoints" / "last.ckpt").is_file(),
+        "overwrite": True,
+    }
+    say(train(from_table(TrainConfig, settings), track=track, tell=say).text())
+
+
+def rendered(folder: Path, seed: int) -> Path:
+    """A rendered town of a style and density that follow from its seed."""
+    town = folder / f"town-{seed}"
+    if not (town / "aoi.geojson").is_file():
+        density = round(float(np.random.default_rng(seed).uniform(0.85, 1.6)), 2)
+        style = STYLES[seed % len(STYLES)]
+        config = RenderConfig(seed=seed, width=100, height=100, style=style, density=density)
+        write_town(town, render_town(config), overwrite=True)
+    return town
+
+
+def tiled(out: Path, scenes: list[Path], split: str) -> Path:
+    """A dataset of scene folders, all in one split."""
+    if not (out / "dataset.json").is_file():
+        config = TileConfig(
+            overlap=0,
+            split=split,
+            negatives=1.0,
+            aoi=tuple(scene / "aoi.geojson" for scene in scenes),
+            name=tuple(scene.name for scene in scenes),
+        )
+        mosaics = [scene / "mosaic.tif" for scene in scenes]
+        labels = [scene / "buildings.geojson" for scene in scenes]
+        say(tile(mosaics, labels, out, config, track).text)
+    return out
+
+
+if __name__ == "__main__":
+    main()
