@@ -3,9 +3,50 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from buildex.cli.console import result, say, track
 from buildex.cli.options import collect, config_options
+from buildex.training import TrainConfig, train
+
+
+@click.command(
+    "train",
+    epilog="Example: buildex train DATASET -o RUN --encoder efficientnet_lite2 --steps 20000",
+)
+@click.argument("datasets", nargs=-1, type=click.Path(path_type=Path))
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), required=True, help="The run folder."
+)
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path),
+    help="TOML file with any of these options; options given here count more.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+@config_options(TrainConfig)
+def command(
+    datasets: tuple[Path, ...],
+    output: Path,
+    config_file: Path | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Train a model on dataset folders that `buildex tile` made.
+
+    Learns from the split `train`, chooses the best network on the split `val`, and writes
+    it to RUN/model. Ctrl-C leaves a checkpoint; `--resume` goes on from it, with the run's
+    own settings unless others are given.
+    """
+    own = output / "config.toml"
+    if options["resume"] and config_file is None and own.is_file():
+        config_file = own
+    given = {**options, "datasets": datasets, "output": output}
+    config = collect(TrainConfig, given, config_file)
+    if not config.datasets:
+        raise click.UsageError("name at least one dataset folder")
+    report = train(config, track=track, tell=say)
+    result(report.text(), report.as_dict(), as_json)

@@ -111,11 +111,11 @@ def _relight(
 ) -> NDArray[np.float32]:
     """Brightness, contrast, gamma, white balance (for hue) and saturation; values 0..1."""
     brightness, contrast, gamma, saturation = rng.uniform(-1, 1, 4) * strength
-    balance = rng.uniform(-0.08, 0.08, 3) * strength
-    gain = np.exp(0.25 * brightness + balance).astype(np.float32)
+    balance = rng.uniform(-0.06, 0.06, 3) * strength
+    gain = np.exp(0.2 * brightness + balance).astype(np.float32)
     values = (values * gain).clip(1e-4, 1) ** np.float32(math.exp(0.25 * gamma))
     grey = values.mean(axis=2, keepdims=True)
-    values = grey + (values - grey) * np.float32(math.exp(0.4 * saturation))
+    values = grey + (values - grey) * np.float32(math.exp(0.3 * saturation))
     middle = np.float32(values.mean())
     return np.asarray(middle + (values - middle) * np.float32(math.exp(0.3 * contrast)))
 

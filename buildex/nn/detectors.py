@@ -18,6 +18,7 @@ from torchvision.models.detection.image_list import ImageList
 from buildex.nn.backbone import Pyramid
 
 FCOS_LEVELS = {"p3": 8, "p4": 16, "p5": 32, "p6": 64, "p7": 128}
+FEWEST_POSITIVE = 8  # points per image by which the class loss is divided at least
 
 
 class Detections(NamedTuple):
@@ -44,6 +45,26 @@ class _NoBackbone(nn.Identity):
         self.out_channels = channels
 
 
+class _Head(FCOSHead):
+    """torchvision's head; its class loss stays small where a batch shows hardly any building.
+
+    The focal loss is divided by the number of positive points; without any, the loss of all
+    the background would be divided by 1 and outweigh a hundred other batches.
+    """
+
+    def compute_loss(
+        self, targets: Any, head_outputs: Any, anchors: Any, matched_idxs: list[Tensor]
+    ) -> dict[str, Tensor]:
+        """The parts of the loss; `matched_idxs` is B of (A,), below 0 at background."""
+        parts: dict[str, Tensor] = super().compute_loss(
+            targets, head_outputs, anchors, matched_idxs
+        )
+        positive = sum(int((matched >= 0).sum()) for matched in matched_idxs)
+        floor = FEWEST_POSITIVE * len(matched_idxs)
+        parts["classification"] *= max(1, positive) / max(1, positive, floor)
+        return parts
+
+
 class FcosDetector(nn.Module):
     """FCOS (Tian et al. 2019): each point of the pyramid says how far the box's sides are.
 
@@ -68,7 +89,7 @@ class FcosDetector(nn.Module):
             _NoBackbone(channels),
             num_classes=1,
             anchor_generator=anchors,
-            head=FCOSHead(channels, 1, 1, num_convs=convs),
+            head=_Head(channels, 1, 1, num_convs=convs),
             score_thresh=score,
             nms_thresh=overlap,
             detections_per_img=limit,
@@ -86,7 +107,7 @@ class FcosDetector(nn.Module):
         return DetectorOutput(head, anchors, per_level, sizes)
 
     def losses(self, output: DetectorOutput, boxes: list[Tensor]) -> dict[str, Tensor]:
-        """Lcls (focal) and Lreg (GIoU and centreness), each per positive point, at least 1.
+        """Lcls (focal) and Lreg (GIoU and centreness), each per positive point.
 
         Args:
             output: of `forward`.

@@ -19,6 +19,7 @@ from buildex.nn.backbone import Pyramid
 
 ROI_LEVELS = {"p2": 4, "p3": 8, "p4": 16, "p5": 32}
 PRIOR = 0.01  # share of cells that hold a corner, where training starts
+GROUP = 16  # frames are filled up to a multiple: oneDNN compiles for each new number, slowly
 
 
 class RoiLogits(NamedTuple):
@@ -137,8 +138,14 @@ class RoiHeads(nn.Module):
         self.keypoints = KeypointBranch(channels)
 
     def forward(self, pyramid: Pyramid, frames: list[Tensor]) -> RoiLogits:
-        """The maps of the frames of each image, B of (R_i, 4), one after another."""
-        features = self.features(pyramid, frames)
+        """The maps of the frames of each image, B of (R_i, 4), one after another.
+
+        R may be 0; every parameter has a gradient then, too, and it is 0.
+        """
+        count = sum(map(len, frames))
+        spare = -count % GROUP if count else GROUP
+        filling = frames[-1].new_tensor([[0.0, 0.0, 32.0, 32.0]]).expand(spare, 4)
+        features = self.features(pyramid, [*frames[:-1], torch.cat([frames[-1], filling])])
         mask = self.mask(features).float()
         heatmap, offset = self.keypoints(features, mask)
-        return RoiLogits(mask, heatmap, offset)
+        return RoiLogits(mask[:count], heatmap[:count], offset[:count])
