@@ -255,7 +255,7 @@ def _frame(footprints: Footprints) -> Any:
 def _write(path: Path, footprints: Footprints, driver: str, layer: str) -> None:
     options: Mapping[str, str] = {
         "GeoJSON": {"RFC7946": "YES", "COORDINATE_PRECISION": "8"},
-        "ESRI Shapefile": {"DBF_DATE_LAST_UPDATE": "1970-01-01", "ENCODING": "UTF-8"},
+        "ESRI Shapefile": {"DBF_DATE_LAST_UPDATE": "1970-01-01"},
     }.get(driver, {})
     with _timeless():
         pyogrio.raw.write(

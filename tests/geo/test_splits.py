@@ -1,0 +1,110 @@
+import numpy as np
+import pytest
+import shapely
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from buildex.errors import ConfigError
+from buildex.geo.splits import GroundTile, SplitRule, assign, parse_split
+
+UTM = "EPSG:32737"
+
+
+def town(columns: int, rows: int, *, step: float = 40.0, size: float = 50.0, seed: int = 0):
+    """Overlapping tiles of a town with a building on about every second of them."""
+    chance = np.random.default_rng(seed)
+    houses = [
+        (str(i), shapely.box(x, y, x + 12, y + 12))
+        for i, (x, y) in enumerate(chance.uniform(0, step * columns, (columns * rows, 2)))
+    ]
+    tiles = []
+    for row in range(rows):
+        for col in range(columns):
+            x, y = col * step, row * step
+            frame = shapely.box(x, y, x + size, y + size)
+            touching = frozenset(name for name, house in houses if house.intersects(frame))
+            tiles.append(GroundTile("town", UTM, frame.bounds, touching))
+    return tiles
+
+
+@given(
+    st.integers(5, 12),
+    st.integers(5, 12),
+    st.floats(0.1, 0.5),
+    st.sampled_from([60.0, 100.0]),
+    st.floats(0, 45),
+    st.integers(0, 99),
+)
+@settings(max_examples=20, deadline=None)
+def test_no_ground_and_no_building_on_both_sides(columns, rows, share, block, guard, seed):
+    tiles = town(columns, rows, seed=seed)
+    try:
+        splits = assign(SplitRule(share=share), tiles, block, guard)
+    except ConfigError:
+        return
+    train = [t for t, split in zip(tiles, splits, strict=True) if split == "train"]
+    val = [t for t, split in zip(tiles, splits, strict=True) if split == "val"]
+    assert train
+    assert val
+    here, there = (shapely.union_all([shapely.box(*t.bounds) for t in s]) for s in (train, val))
+    assert here.distance(there) >= guard
+    assert not here.intersects(there)
+    own, other = (frozenset().union(*(t.buildings for t in side)) for side in (train, val))
+    assert own.isdisjoint(other)
+
+
+def test_a_building_that_reaches_over_the_guard_drops_the_training_tile():
+    long = frozenset({"long hall"})
+    tiles = [
+        GroundTile("a", UTM, (0, 0, 50, 50), long),
+        GroundTile("a", UTM, (100, 0, 150, 50), long),
+        GroundTile("a", UTM, (300, 0, 350, 50)),
+        GroundTile("b", UTM, (150, 60, 200, 110), long),
+    ]
+    assert assign(SplitRule(scenes=("b",)), tiles, guard=5) == [None, None, "train", "val"]
+
+
+def test_blocks_hold_about_the_share_of_the_tiles():
+    splits = assign(SplitRule(share=0.2), town(20, 20), 100.0, 0.0)
+    assert 0.15 <= splits.count("val") / 400 <= 0.25
+
+
+def test_scenes_that_show_the_same_ground_do_not_leak():
+    tiles = [
+        GroundTile("a", UTM, (0, 0, 50, 50)),
+        GroundTile("b", UTM, (10, 10, 60, 60)),
+        GroundTile("b", UTM, (500, 10, 550, 60)),
+    ]
+    assert assign(SplitRule(scenes=("a",)), tiles) == ["val", None, "train"]
+
+
+def test_all_tiles_may_go_to_one_split():
+    assert assign(parse_split("test"), town(2, 2)) == ["test"] * 4
+
+
+def test_the_split_does_not_depend_on_the_order_of_scenes():
+    tiles = town(8, 8)
+    other = [GroundTile("other", UTM, t.bounds, t.buildings) for t in tiles]
+    far = [GroundTile(t.scene, UTM, tuple(np.array(t.bounds) + 1e5), frozenset()) for t in other]
+    rule = SplitRule(share=0.2)
+    there, back = assign(rule, tiles + far), assign(rule, far + tiles)
+    assert there == back[64:] + back[:64]
+
+
+@pytest.mark.parametrize("text", ["", "all", "block", "block:0", "block:1.5", "block:x", "scene:"])
+def test_a_split_that_means_nothing_is_refused(text):
+    with pytest.raises(ConfigError, match="not understood"):
+        parse_split(text)
+
+
+def test_splits_are_read():
+    assert parse_split("val") == SplitRule(everything="val")
+    assert parse_split("block:0.25") == SplitRule(share=0.25)
+    assert parse_split("scene:a, b") == SplitRule(scenes=("a", "b"))
+
+
+def test_an_unknown_scene_and_an_empty_side_are_errors():
+    with pytest.raises(ConfigError, match="`nowhere`, which is not there"):
+        assign(SplitRule(scenes=("nowhere",)), town(2, 2))
+    with pytest.raises(ConfigError, match="no tile to train on"):
+        assign(SplitRule(share=0.5), town(2, 2))
