@@ -74,7 +74,7 @@ def tiled(out: Path, scenes: list[Path], split: str) -> Path:
         )
         mosaics = [scene / "mosaic.tif" for scene in scenes]
         labels = [scene / "buildings.geojson" for scene in scenes]
-        say(tile(mosaics, labels, out, config, track).text)
+        say(tile(mosaics, labels, out, config, track).text())
     return out
 
 

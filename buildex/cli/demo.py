@@ -1,4 +1,4 @@
-"""`buildex demo`: a rendered town to try buildex on."""
+"""`buildex demo`: the main job from start to finish on a rendered town."""
 
 from __future__ import annotations
 
@@ -7,25 +7,70 @@ from typing import Any
 
 import click
 
-from buildex.cli.console import result
+from buildex.cli.console import result, say, track
 from buildex.cli.options import collect, config_options
-from buildex.rendering import RenderConfig, render_town, write_town
+from buildex.predicting import PredictConfig, draw_preview, open_model, predict
+from buildex.rendering import RenderConfig, RenderedTown, render_town, write_town
+from buildex.scoring import ScoreConfig, score
 
 
-@click.command("demo", epilog="Example: buildex demo town --seed 7")
+@click.command(
+    "demo",
+    epilog="Example: buildex demo town --seed 7",
+)
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--model", default=None, help="Name of a released model, or a model's folder.")
+@click.option("--render-only", is_flag=True, help="Draw the town, and leave it at that.")
 @click.option("--overwrite", is_flag=True, help="Replace files that are there already.")
 @config_options(RenderConfig)
-def command(folder: Path, overwrite: bool, **options: Any) -> None:
-    """Render a town into DIR: its mosaic, the true outlines of its roofs, the area of both."""
-    town = render_town(collect(RenderConfig, options))
+def command(
+    folder: Path, model: str | None, render_only: bool, overwrite: bool, **options: Any
+) -> None:
+    """Render a town into DIR, draw its buildings, and score them against the truth.
+
+    DIR gets mosaic.tif, the exact footprints (buildings.geojson) and the area they fill
+    (aoi.geojson); then what the model drew: buildings.gpkg, preview.png, score.txt.
+    """
+    config = collect(RenderConfig, options)
+    opened = None if render_only else open_model(model)
+    say("rendering a town ...")
+    town = render_town(config)
     write_town(folder, town, overwrite=overwrite)
+    if opened is None:
+        result(_described(folder, town), {}, as_json=False)
+        return
+    mosaic, found = folder / "mosaic.tif", folder / "buildings.gpkg"
+    report = predict(
+        str(mosaic),
+        found,
+        opened.segmenter,
+        PredictConfig(overwrite=overwrite),
+        model=(opened.name, opened.version),
+        track=track,
+    )
+    say(report.text())
+    draw_preview(folder / "preview.png", str(mosaic), found)
+    table = score(
+        found, folder / "buildings.geojson", ScoreConfig(), folder / "aoi.geojson", track
+    ).text()
+    (folder / "score.txt").write_text(table + "\n", encoding="utf-8")
+    result(f"{table}\n\n{_where(folder, town)}", {}, as_json=False)
+
+
+def _described(folder: Path, town: RenderedTown) -> str:
     height, width, _ = town.image.shape
-    text = f"{folder}: {width} x {height} pixels, {len(town.polygons)} buildings"
-    data = {
-        "folder": str(folder),
-        "width": width,
-        "height": height,
-        "buildings": len(town.polygons),
-    }
-    result(text, data, as_json=False)
+    return f"{folder}: {width} x {height} pixels, {len(town.polygons)} buildings"
+
+
+def _where(folder: Path, town: RenderedTown) -> str:
+    """Where everything is, and what to do next."""
+    return (
+        f"{_described(folder, town)}\n"
+        f"  {folder / 'mosaic.tif'}         the rendered mosaic\n"
+        f"  {folder / 'buildings.geojson'}  its true footprints\n"
+        f"  {folder / 'buildings.gpkg'}     the footprints that buildex drew\n"
+        f"  {folder / 'preview.png'}        them, over the mosaic\n"
+        f"  {folder / 'score.txt'}          the table above\n\n"
+        "your own mosaic:\n"
+        "  buildex predict mosaic.tif -o buildings.gpkg --preview buildings.png"
+    )
