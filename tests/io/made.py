@@ -41,7 +41,7 @@ def transform_of(gsd: float, rotation: float = 0.0) -> Affine:
 def picture(transform: Affine, width: int, height: int, crs: str = UTM) -> np.ndarray:
     """The ground as float (3, h, w) on any grid in any CRS."""
     x, y = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
-    east, north = transform * (x.ravel(), y.ravel())
+    east, north = transform @ (x.ravel(), y.ravel())
     if crs != UTM:
         mover = pyproj.Transformer.from_crs(crs, UTM, always_xy=True)
         east, north = mover.transform(east, north)

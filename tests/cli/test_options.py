@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from buildex.cli.options import collect, config_options
+from buildex.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    size: int = field(default=512, metadata={"help": "Side."})
+    kind: Literal["a", "b"] = field(default="a", metadata={"help": "Kind."})
+    names: tuple[str, ...] = field(default=(), metadata={"help": "Names."})
+    turn: bool = field(default=True, metadata={"help": "Turn."})
+    again: bool = field(default=False, metadata={"help": "Again."})
+    area: Path | None = field(default=None, metadata={"help": "Area."})
+    weights: dict[str, float] = field(default_factory=dict, metadata={"help": "Weights."})
+    hidden: int = field(default=1, metadata={"cli": False})
+
+
+def given(*args, config=None):
+    seen = []
+
+    @click.command()
+    @config_options(Settings)
+    def command(**options):
+        seen.append(collect(Settings, options, config))
+
+    answer = CliRunner().invoke(command, list(args), catch_exceptions=False)
+    return seen[0] if seen else answer
+
+
+def test_without_options_the_defaults_hold():
+    assert given() == Settings()
+
+
+def test_options_fill_the_settings():
+    options = ["--size", "256", "--kind", "b", "--names", "x", "--names", "y", "--no-turn"]
+    options += ["--again", "--area", "a.gpkg", "--weights", "dhaka-*=0.2"]
+    assert given(*options) == Settings(
+        size=256, kind="b", names=("x", "y"), turn=False, again=True, area=Path("a.gpkg"),
+        weights={"dhaka-*": 0.2},
+    )  # fmt: skip
+
+
+def test_an_option_wins_over_the_file_and_the_file_over_the_default(tmp_path):
+    file = tmp_path / "a.toml"
+    file.write_text("size = 64\nkind = 'b'\n[weights]\nx = 1.0\n")
+    settings = given("--size", "32", "--weights", "y=2", config=file)
+    assert (settings.size, settings.kind) == (32, "b")
+    assert settings.weights == {"x": 1.0, "y": 2.0}
+
+
+def test_an_unknown_key_of_the_file_is_an_error(tmp_path):
+    file = tmp_path / "a.toml"
+    file.write_text("sise = 64\n")
+    with pytest.raises(ConfigError, match="unknown key `sise`"):
+        given(config=file)
+
+
+@pytest.mark.parametrize("options", [["--size", "x"], ["--kind", "c"], ["--weights", "x"]])
+def test_wrong_values_are_wrong_usage(options):
+    assert given(*options).exit_code == 2
+
+
+def test_help_shows_text_and_default_and_hides_what_is_not_for_the_command_line():
+    output = given("--help").output
+    assert "Side.  [default: 512]" in " ".join(output.split("\n")) or "[default: 512]" in output
+    assert "--hidden" not in output
