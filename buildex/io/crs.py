@@ -13,6 +13,7 @@ from buildex.errors import CrsError
 Points = NDArray[np.float64]
 MAX_DISTORTION = 0.003
 WGS84 = "EPSG:4326"
+GEOD = pyproj.Geod(ellps="WGS84")
 
 
 def parsed(crs: str, where: str = "`--crs`") -> pyproj.CRS:
@@ -73,24 +74,16 @@ def metric(crs: str, center: tuple[float, float]) -> str:
         crs: the CRS of the point.
         center: x, y of the point.
     """
-    lon, lat = reprojected(np.array([center], dtype=np.float64), crs, WGS84)[0]
-    if abs(lat) > 90 or abs(lon) > 360:
+    x, y = center
+    cross = np.array([[x, y], [x + 1, y], [x, y + 1]], dtype=np.float64)
+    lon, lat = reprojected(cross, crs, WGS84).T
+    if abs(lat[0]) > 90 or abs(lon[0]) > 360:
         raise CrsError(
-            f"{lon:g}, {lat:g} is no place on the Earth",
+            f"{lon[0]:g}, {lat[0]:g} is no place on the Earth",
             hint="check that the file's CRS is the one its coordinates are in",
         )
-    if _is_metric(parsed(crs), float(lon), float(lat)):
+    _, _, units = GEOD.inv(lon[[0, 0]], lat[[0, 0]], lon[1:], lat[1:])
+    if np.abs(np.asarray(units) - 1).max() <= MAX_DISTORTION:
         return crs
-    zone = int((lon + 180) % 360 // 6) + 1
-    return f"EPSG:{(32600 if lat >= 0 else 32700) + zone}"
-
-
-def _is_metric(crs: pyproj.CRS, lon: float, lat: float) -> bool:
-    if not crs.is_projected or any(a.unit_conversion_factor != 1 for a in crs.axis_info[:2]):
-        return False
-    try:
-        factors = pyproj.Proj(crs).get_factors(lon, lat)
-    except ProjError:
-        return False
-    scales = np.array([factors.meridional_scale, factors.parallel_scale])
-    return bool(np.abs(scales - 1).max() <= MAX_DISTORTION)
+    zone = int((lon[0] + 180) % 360 // 6) + 1
+    return f"EPSG:{(32600 if lat[0] >= 0 else 32700) + zone}"

@@ -26,7 +26,7 @@ from buildex.geo.boxes import PixelBox
 from buildex.geo.grid import Grid, snapped_grid
 from buildex.io import output
 from buildex.io.source import Source, Stretch, damaged, describe, opened
-from buildex.io.warp import ground_unit, source_box, warped
+from buildex.io.warp import flattened, ground_unit, source_box, warped
 
 __all__ = ["Mosaic", "Stretch", "encoded", "write_mosaic"]
 
@@ -35,6 +35,7 @@ Mask = NDArray[np.bool_]
 
 BLOCK, SMALLEST_BLOCK = 512, 16  # pixels of the grid
 MAX_SOURCE_SIDE = 4096  # source pixels that one block may need along a side
+MAX_BEND = 0.02  # pixels by which a block may miss its place
 CACHED_BLOCKS = 64
 
 
@@ -61,7 +62,7 @@ class Mosaic:
         side = source.grid.gsd * ground_unit(source.grid, grid.crs)
         self._finer = side < grid.gsd * 0.999
         fit = max(SMALLEST_BLOCK, MAX_SOURCE_SIDE * side / grid.gsd)
-        self._block = min(BLOCK, 2 ** int(math.log2(fit)))
+        self._block = self._flat(min(BLOCK, 2 ** int(math.log2(fit))))
         self._dataset: Any = None
         self._blocks: OrderedDict[tuple[int, int], tuple[Pixels, Mask] | None] = OrderedDict()
 
@@ -133,6 +134,14 @@ class Mosaic:
         t = self.grid.transform
         return round(t.c / t.a) % self._block, round(t.f / t.e) % self._block
 
+    def _flat(self, side: int) -> int:
+        """The side of a block, halved until blocks are flat in the file's CRS."""
+        x, y = self.grid.width // 2, self.grid.height // 2
+        block = self.grid.crop(PixelBox(x, y, x + side, y + side))
+        if side == SMALLEST_BLOCK or flattened(block, self.source_crs)[1] <= MAX_BEND:
+            return side
+        return self._flat(side // 2)
+
     def _cached(self, row: int, col: int, place: PixelBox) -> tuple[Pixels, Mask] | None:
         key = row, col
         if key not in self._blocks:
@@ -145,6 +154,7 @@ class Mosaic:
     def _resampled(self, target: Grid) -> tuple[Pixels, Mask] | None:
         """Pixels of a block and which are valid; None where the mosaic does not reach."""
         own = self._source.grid
+        target, _ = flattened(target, own.crs)
         wanted = source_box(own, target)
         window = wanted.intersection(own.box)
         if window is None:

@@ -170,7 +170,7 @@ def _rgb_bands(dataset: Any, path: str) -> tuple[int, ...]:
 def _overview(dataset: Any, full: Grid, ratio: float) -> tuple[int | None, Grid]:
     """The coarsest overview that is still twice as fine as the grid, and its own grid."""
     factors = dataset.overviews(1)
-    fitting = [i for i, factor in enumerate(factors) if factor * 2 <= ratio]
+    fitting = [i for i, factor in enumerate(factors) if factor * 2 <= ratio * 1.01]
     if not fitting:
         return None, full
     with opened(dataset.name, fitting[-1]) as coarse:

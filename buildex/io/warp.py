@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
+from affine import Affine
 from numpy.typing import NDArray
 from rasterio.enums import Resampling
 from rasterio.warp import reproject
@@ -14,7 +15,7 @@ from buildex.geo.boxes import PixelBox
 from buildex.geo.grid import Grid
 from buildex.io import crs as systems
 
-TOLERANCE = 0.01  # source pixels, of the transform between two CRSs
+LATTICE = 5  # points along each side of a grid that is flattened
 
 
 def border(box: PixelBox, count: int = 16) -> NDArray[np.float64]:
@@ -35,10 +36,37 @@ def ground_unit(grid: Grid, metric_crs: str) -> float:
     return math.sqrt(abs(float(u[0] * v[1] - u[1] * v[0]))) / grid.gsd
 
 
+def flattened(target: Grid, source_crs: str) -> tuple[Grid, float]:
+    """A small grid seen in another CRS, where it is as good as flat.
+
+    The same grid always gives the same answer, whatever file it is filled from, which
+    GDAL's own approximation does not.
+
+    Returns:
+        The grid with an affine transform to the source CRS, fitted to a lattice of points,
+        and the largest distance in target pixels by which that misses one of them.
+    """
+    t = np.linspace(0.0, 1.0, LATTICE)
+    x, y = (axis.ravel() for axis in np.meshgrid(t * target.width, t * target.height))
+    pixels = np.stack([x, y], axis=1)
+    ground = systems.reprojected(target.to_ground(pixels), target.crs, source_crs)
+    origin = ground.mean(axis=0)
+    design = np.stack([x, y, np.ones_like(x)], axis=1)
+    fit = np.linalg.lstsq(design, ground - origin, rcond=None)[0]
+    (a, d), (b, e), (c, f) = fit.tolist()
+    flat = Affine(a, b, c + float(origin[0]), d, e, f + float(origin[1]))
+    grid = Grid(source_crs, flat, target.width, target.height)
+    return grid, float(np.abs(grid.to_pixel(ground) - pixels).max())
+
+
 def source_box(source: Grid, target: Grid) -> PixelBox:
-    """The pixels of a source grid that resampling to a target needs; some may lie beyond it."""
-    ground = target.to_ground(border(target.box))
-    pixels = source.to_pixel(systems.reprojected(ground, target.crs, source.crs))
+    """The pixels of a source grid that resampling to a target needs; some may lie beyond it.
+
+    Both grids are in the same CRS.
+    """
+    w, h = target.width, target.height
+    corners = np.array([[0, 0], [w, 0], [w, h], [0, h]], dtype=np.float64)
+    pixels = source.to_pixel(target.to_ground(corners))
     low, high = pixels.min(axis=0), pixels.max(axis=0)
     margin = 4 + int((high - low).max() / target.width)
     x0, y0 = (math.floor(v) - margin for v in low)
@@ -47,7 +75,10 @@ def source_box(source: Grid, target: Grid) -> PixelBox:
 
 
 def warped(values: NDArray[Any], source: Grid, target: Grid, how: Resampling) -> NDArray[Any]:
-    """Values (C, h, w) of a source grid on a target grid; 0 where the source does not reach."""
+    """Values (C, h, w) of a source grid on a target grid; 0 where the source does not reach.
+
+    Both grids are in the same CRS.
+    """
     result = np.zeros((len(values), target.height, target.width), dtype=values.dtype)
     reproject(
         values,
@@ -55,8 +86,7 @@ def warped(values: NDArray[Any], source: Grid, target: Grid, how: Resampling) ->
         src_transform=source.transform,
         src_crs=source.crs,
         dst_transform=target.transform,
-        dst_crs=target.crs,
+        dst_crs=source.crs,
         resampling=how,
-        tolerance=TOLERANCE,
     )
     return result

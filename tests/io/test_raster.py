@@ -1,0 +1,336 @@
+import pickle
+
+import numpy as np
+import pytest
+import rasterio
+import shapely
+from affine import Affine
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from buildex.errors import CrsError, RasterError
+from buildex.geo.boxes import PixelBox
+from buildex.io import raster
+from buildex.io.raster import Mosaic, Stretch, write_mosaic
+from tests.io.made import ORIGIN, UTM, colours, picture, transform_of, write_raster
+
+MIDDLE = PixelBox(120, 80, 200, 150)  # well inside every mosaic here, at 10 cm
+
+
+def as_bytes(values: np.ndarray) -> np.ndarray:
+    return np.rint(values).astype(np.uint8)
+
+
+def truth(mosaic: Mosaic, box: PixelBox) -> np.ndarray:
+    """The colours of the ground at the centres of a box's pixels."""
+    x, y = np.meshgrid(np.arange(box.x0, box.x1) + 0.5, np.arange(box.y0, box.y1) + 0.5)
+    ground = mosaic.grid.to_ground(np.stack([x.ravel(), y.ravel()], axis=1))
+    return colours(ground).reshape(box.height, box.width, 3)
+
+
+def far_off(mosaic: Mosaic, box: PixelBox) -> float:
+    image, valid = mosaic.read(box)
+    assert valid.all()
+    return float(np.abs(image - truth(mosaic, box)).max())
+
+
+@pytest.fixture
+def plain(tmp_path):
+    """26 x 20 m at 5 cm: two source pixels for each pixel of the grid."""
+    transform = transform_of(0.05)
+    return write_raster(tmp_path / "plain.tif", as_bytes(picture(transform, 520, 400)), transform)
+
+
+def test_pixels_lie_where_the_ground_is(plain):
+    with Mosaic.open(plain) as mosaic:
+        assert mosaic.grid.crs == UTM
+        assert mosaic.grid.gsd == pytest.approx(0.1)
+        assert mosaic.native_gsd == pytest.approx(0.05, rel=1e-3)
+        assert far_off(mosaic, MIDDLE) <= 1
+
+
+def test_a_mosaic_on_the_grid_is_read_as_it_is(tmp_path):
+    bands = np.random.default_rng(0).integers(0, 256, (3, 60, 80), dtype=np.uint8)
+    path = write_raster(tmp_path / "same.tif", bands, transform_of(0.1))
+    image, valid = Mosaic.open(path).read(PixelBox(0, 0, 80, 60))
+    assert valid.all()
+    np.testing.assert_array_equal(image, np.moveaxis(bands, 0, 2))
+
+
+def test_finer_pixels_are_averaged_and_halves_rounded_up(tmp_path):
+    bands = np.random.default_rng(0).integers(0, 256, (3, 60, 80), dtype=np.uint8)
+    path = write_raster(tmp_path / "fine.tif", bands, transform_of(0.05))
+    image, _ = Mosaic.open(path).read(PixelBox(0, 0, 40, 30))
+    mean = bands.reshape(3, 30, 2, 40, 2).mean(axis=(2, 4))
+    np.testing.assert_array_equal(image, np.moveaxis(np.floor(mean + 0.5), 0, 2))
+
+
+def test_coarser_pixels_are_interpolated(tmp_path):
+    transform = transform_of(0.3)
+    path = write_raster(tmp_path / "coarse.tif", as_bytes(picture(transform, 100, 80)), transform)
+    with Mosaic.open(path) as mosaic:
+        assert far_off(mosaic, MIDDLE) <= 2
+
+
+@pytest.mark.parametrize("crs", ["EPSG:3857", "EPSG:4326", "EPSG:2278"])
+def test_what_is_not_in_ground_metres_is_brought_to_utm(tmp_path, crs):
+    """Web mercator, degrees and feet, at 29.5 degrees north where mercator is 15 % too long."""
+    place = {
+        "EPSG:3857": Affine(0.1, 0, -10610000, 0, -0.1, 3440000),
+        "EPSG:4326": Affine(1e-6, 0, -95.31, 0, -1e-6, 29.5),
+        "EPSG:2278": Affine(0.3, 0, 3150000, 0, -0.3, 13800000),
+    }[crs]
+    bands = np.full((3, 300, 400), 90, np.uint8)
+    mosaic = Mosaic.open(write_raster(tmp_path / "m.tif", bands, place, crs))
+    assert mosaic.grid.crs == "EPSG:32615"
+    assert mosaic.source_crs == crs
+    metres = {"EPSG:3857": 0.0870, "EPSG:4326": 0.1037, "EPSG:2278": 0.0914}[crs]
+    assert mosaic.native_gsd == pytest.approx(metres, rel=5e-3)
+    area = shapely.Polygon(mosaic.outline).area
+    assert area == pytest.approx(300 * 400 * mosaic.native_gsd**2, rel=1e-3)
+
+
+def test_web_mercator_shows_the_same_ground(tmp_path):
+    import pyproj
+
+    east, north = pyproj.Transformer.from_crs(UTM, "EPSG:3857", always_xy=True).transform(*ORIGIN)
+    transform = Affine(0.08, 0, east, 0, -0.08, north)
+    bands = as_bytes(picture(transform, 400, 300, "EPSG:3857"))
+    path = write_raster(tmp_path / "mercator.tif", bands, transform, "EPSG:3857")
+    with Mosaic.open(path) as mosaic:
+        assert mosaic.grid.crs == UTM
+        assert far_off(mosaic, MIDDLE) <= 2
+
+
+def test_mercator_near_the_equator_is_not_metric_either(tmp_path):
+    bands = np.full((3, 20, 20), 90, np.uint8)
+    place = Affine(0.1, 0, 3_600_000, 0, -0.1, 40_000)
+    assert Mosaic.open(write_raster(tmp_path / "m.tif", bands, place, "EPSG:3857")).grid.crs == (
+        "EPSG:32636"
+    )
+
+
+def test_a_rotated_mosaic_is_turned_north_up(tmp_path):
+    transform = transform_of(0.05, rotation=30)
+    path = write_raster(tmp_path / "turned.tif", as_bytes(picture(transform, 520, 400)), transform)
+    with Mosaic.open(path) as mosaic:
+        assert mosaic.grid.north_up
+        center = mosaic.grid.to_pixel(mosaic.outline.mean(axis=0)[None])[0].astype(int)
+        box = PixelBox(*(center - 40), *(center + 40))
+        assert far_off(mosaic, box) <= 1
+        assert not mosaic.read(PixelBox(0, 0, 10, 10))[1].any()
+
+
+def test_sixteen_bits_are_stretched_once_for_the_whole_mosaic(tmp_path):
+    transform = transform_of(0.1)
+    bands = (picture(transform, 260, 200) * 40).astype(np.uint16)
+    mosaic = Mosaic.open(write_raster(tmp_path / "deep.tif", bands, transform))
+    low, high = np.percentile(bands, [0.5, 99.5])
+    assert mosaic.stretch == Stretch(low, high)
+    whole, _ = mosaic.read(PixelBox(0, 0, 260, 200))
+    wanted = np.clip((np.moveaxis(bands, 0, 2) - low) * 255 / (high - low), 0, 255)
+    assert np.abs(whole - wanted).max() <= 1
+
+
+def test_a_stretch_comes_back_from_its_table():
+    stretch = Stretch(12.5, 4000.0)
+    assert Stretch.from_dict(stretch.to_dict()) == stretch
+
+
+def test_floats_with_holes_are_read(tmp_path):
+    transform = transform_of(0.1)
+    bands = (picture(transform, 260, 200) / 255).astype(np.float32)
+    bands[:, 100:, :] = np.nan
+    image, valid = Mosaic.open(write_raster(tmp_path / "f.tif", bands, transform)).read(
+        PixelBox(0, 0, 260, 200)
+    )
+    assert valid[:100].all()
+    assert not valid[100:].any()
+    assert image[:100].std() > 50
+    assert not image[100:].any()
+
+
+def transparent(kind: str, bands: np.ndarray) -> tuple[np.ndarray, dict]:
+    """Bands whose left quarter shows no ground, said in one of four ways."""
+    hidden = np.zeros(bands.shape[1:], dtype=bool)
+    hidden[:, : bands.shape[2] // 4] = True
+    alpha = np.where(hidden, 0, np.iinfo(bands.dtype).max).astype(bands.dtype)
+    if kind == "alpha":
+        return np.concatenate([bands, alpha[None]]), {"photometric": "RGB", "alpha": "yes"}
+    if kind == "nodata":
+        return np.where(hidden, 0, bands).astype(bands.dtype), {"nodata": 0}
+    if kind == "mask":
+        return bands, {"mask": ~hidden}
+    jpeg = {"compress": "jpeg", "photometric": "ycbcr", "tiled": True}
+    return bands, {"mask": ~hidden, "blockxsize": 128, "blockysize": 128, **jpeg}
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+@pytest.mark.parametrize("kind", ["alpha", "nodata", "mask", "jpeg"])
+@pytest.mark.parametrize("gsd", [0.05, 0.1])
+def test_what_shows_no_ground_is_not_valid(tmp_path, kind, dtype, gsd):
+    if kind == "jpeg" and dtype == "uint16":
+        pytest.skip("JPEG holds 8 bits")
+    transform = transform_of(gsd)
+    side = round(20 / gsd)
+    bands, options = transparent(kind, picture(transform, side, side).astype(dtype))
+    mosaic = Mosaic.open(write_raster(tmp_path / "m.tif", bands, transform, **options))
+    image, valid = mosaic.read(PixelBox(0, 0, 200, 200))
+    assert not valid[:, :50].any()
+    assert valid[:, 50:].all()
+    assert not image[:, :50].any()
+    if dtype == "uint8" and kind != "jpeg":  # next to the edge nothing of the other side shows
+        wanted = truth(mosaic, PixelBox(50, 0, 200, 200))
+        assert np.abs(image[:, 50:] - wanted).max() <= 2
+
+
+def test_a_dark_band_is_not_nodata(tmp_path):
+    bands = np.full((3, 40, 40), 100, np.uint8)
+    bands[0] = 0
+    mosaic = Mosaic.open(write_raster(tmp_path / "m.tif", bands, transform_of(0.1), nodata=0))
+    assert mosaic.read(PixelBox(0, 0, 40, 40))[1].all()
+
+
+def test_bands_are_found_by_their_meaning(tmp_path):
+    path = tmp_path / "bgr.tif"
+    bands = np.stack([np.full((40, 40), v, np.uint8) for v in (30, 20, 10, 99)])
+    write_raster(path, bands, transform_of(0.1))
+    with rasterio.open(path, "r+") as file:
+        meaning = rasterio.enums.ColorInterp
+        file.colorinterp = (meaning.blue, meaning.green, meaning.red, meaning.undefined)
+    image, _ = Mosaic.open(path).read(PixelBox(5, 5, 6, 6))
+    assert image[0, 0].tolist() == [10, 20, 30]
+
+
+@given(st.data())
+@settings(max_examples=25, deadline=None)
+def test_a_pixel_depends_on_no_window(reading, data):
+    mosaic, whole, known = reading
+    x0, y0 = data.draw(st.integers(-40, 640)), data.draw(st.integers(-40, 440))
+    box = PixelBox(x0, y0, x0 + data.draw(st.integers(1, 99)), y0 + data.draw(st.integers(1, 99)))
+    image, valid = mosaic.read(box)
+    inside = box.intersection(mosaic.grid.box)
+    if inside is None:
+        assert not valid.any()
+        return
+    here = inside.shift(-box.x0, -box.y0).slices
+    np.testing.assert_array_equal(image[here], whole[inside.slices])
+    np.testing.assert_array_equal(valid[here], known[inside.slices])
+    assert valid.sum() == known[inside.slices].sum()
+    assert not image[~valid].any()
+
+
+@pytest.fixture(scope="module")
+def reading(tmp_path_factory):
+    """A mosaic in web mercator of noise, and all of its pixels."""
+    path = tmp_path_factory.mktemp("windows") / "noise.tif"
+    bands = np.random.default_rng(1).integers(0, 256, (3, 600, 800), dtype=np.uint8)
+    place = Affine(0.08, 0, 4_368_299.7, 0, -0.08, -676_544.1)
+    write_raster(path, bands, place, "EPSG:3857")
+    mosaic = Mosaic.open(path)
+    image, valid = Mosaic.open(path).read(mosaic.grid.box)
+    return mosaic, image, valid
+
+
+def test_a_cropped_mosaic_has_the_same_pixels(tmp_path, reading):
+    mosaic, whole, known = reading
+    with rasterio.open(mosaic.path) as file:
+        bands = file.read()[:, 130:560, 150:]
+        place = file.transform @ Affine.translation(150, 130)
+    crop = Mosaic.open(write_raster(tmp_path / "crop.tif", bands, place, "EPSG:3857"), step=7)
+    corner = mosaic.grid.to_pixel(np.array([[crop.grid.transform.c, crop.grid.transform.f]]))[0]
+    shift = np.rint(corner).astype(int)
+    np.testing.assert_allclose(corner, shift, atol=1e-6)
+    inner = PixelBox(20, 20, crop.grid.width - 20, crop.grid.height - 20)
+    image, valid = crop.read(inner)
+    there = inner.shift(*shift.tolist()).intersection(mosaic.grid.box)
+    here = there.shift(*(-shift).tolist()).shift(-inner.x0, -inner.y0).slices
+    both = valid[here] & known[there.slices]
+    assert both.mean() > 0.9
+    np.testing.assert_array_equal(image[here][both], whole[there.slices][both])
+
+
+def test_a_pickled_mosaic_reads_the_same(plain):
+    mosaic = Mosaic.open(plain)
+    image, _ = mosaic.read(MIDDLE)
+    again, _ = pickle.loads(pickle.dumps(mosaic)).read(MIDDLE)
+    np.testing.assert_array_equal(image, again)
+
+
+def test_overviews_are_read_where_the_mosaic_is_much_finer(tmp_path):
+    transform = transform_of(0.05)
+    path = write_raster(tmp_path / "o.tif", as_bytes(picture(transform, 600, 600)), transform)
+    with rasterio.open(path, "r+") as file:
+        file.build_overviews([2, 4], rasterio.enums.Resampling.average)
+    with Mosaic.open(path, gsd=0.4) as mosaic:
+        assert mosaic._source.grid.gsd == pytest.approx(0.2)
+        assert far_off(mosaic, PixelBox(10, 10, 60, 60)) <= 3
+
+
+def test_no_block_needs_more_than_its_share_of_source_pixels(tmp_path, monkeypatch):
+    transform = transform_of(0.05)
+    path = write_raster(tmp_path / "m.tif", as_bytes(picture(transform, 520, 400)), transform)
+    monkeypatch.setattr(raster, "MAX_SOURCE_SIDE", 128)
+    with Mosaic.open(path) as mosaic:
+        assert mosaic._block == 64
+        assert far_off(mosaic, MIDDLE) <= 1
+
+
+def test_what_is_written_is_read_back(tmp_path, plain):
+    mosaic = Mosaic.open(plain)
+    image, valid = mosaic.read(mosaic.grid.box)
+    valid[:, :30] = False
+    write_mosaic(tmp_path / "out.tif", image, mosaic.grid, valid)
+    again = Mosaic.open(tmp_path / "out.tif")
+    assert again.grid == mosaic.grid
+    pixels, known = again.read(again.grid.box)
+    np.testing.assert_array_equal(known, valid)
+    np.testing.assert_array_equal(pixels[valid], image[valid])
+    assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
+
+
+def test_a_file_without_crs_takes_the_one_that_is_named(tmp_path):
+    bands = np.full((3, 30, 30), 99, np.uint8)
+    path = write_raster(tmp_path / "m.tif", bands, transform_of(0.1), None)
+    assert Mosaic.open(path, crs=UTM).grid.crs == UTM
+    with pytest.raises(CrsError, match=r"`--crs` names no known.*EPSG:32737"):
+        Mosaic.open(path, crs="EPSG:nonsense")
+    with pytest.raises(CrsError, match=r"has no coordinate reference system; name it with `--crs"):
+        Mosaic.open(path)
+
+
+def test_each_unusable_raster_is_told_in_one_line(tmp_path):
+    grey = np.full((1, 30, 30), 99, np.uint8)
+    write_raster(tmp_path / "grey.tif", grey, transform_of(0.1))
+    write_raster(tmp_path / "nowhere.tif", np.full((3, 30, 30), 9, np.uint8), None, UTM)
+    (tmp_path / "empty.tif").touch()
+    (tmp_path / "text.tif").write_text("no raster")
+    for name, message in {
+        "grey.tif": "has 1 band, red, green and blue are needed; give an RGB mosaic",
+        "nowhere.tif": "is not georeferenced: it has no geotransform; place it",
+        "empty.tif": "is empty: 0 bytes; copy",
+        "text.tif": "is not a raster that GDAL can open",
+        "none.tif": "no file",
+    }.items():
+        with pytest.raises(RasterError, match=message) as caught:
+            Mosaic.open(tmp_path / name)
+        assert name in str(caught.value)
+
+
+@pytest.mark.parametrize("compress", ["deflate", "jpeg", "lzw", None])
+def test_a_truncated_file_is_found_when_it_is_read(tmp_path, compress):
+    bands = np.random.default_rng(0).integers(0, 256, (3, 256, 256), dtype=np.uint8)
+    options = {} if compress is None else {"compress": compress}
+    path = tmp_path / "short.tif"
+    write_raster(
+        path, bands, transform_of(0.1), tiled=True, blockxsize=64, blockysize=64, **options
+    )
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) * 2 // 3])
+
+    def read() -> None:
+        with Mosaic.open(path) as mosaic:
+            mosaic.read(mosaic.grid.box)
+
+    with pytest.raises(RasterError, match=r"short.tif` .*cut short"):
+        read()
