@@ -120,7 +120,7 @@ def coerce(value: Any, hint: Any, where: str) -> Any:
         if len(inner) != len(value):
             raise ConfigError(f"{where} has {len(value)} values", hint=f"use {len(inner)}")
         return tuple(coerce(v, t, where) for v, t in zip(value, inner, strict=True))
-    if origin is dict or hint is dict:
+    if origin in (dict, Mapping) or hint is dict:
         if not isinstance(value, Mapping):
             raise ConfigError(f"{where} is {value!r}", hint="use a table")
         return {k: coerce(v, args[1] if args else Any, where) for k, v in value.items()}
