@@ -146,9 +146,7 @@ class TrainConfig:
     @property
     def network(self) -> NetworkSpec:
         """The network's shape."""
-        return NetworkSpec(
-            architecture=self.model, encoder=self.encoder, roi_cells=self.cells // 2
-        )
+        return NetworkSpec(architecture=self.model, encoder=self.encoder, roi_cells=self.cells // 2)
 
     @property
     def codec(self) -> RoiCodec:
@@ -419,7 +417,7 @@ def _export(
     card = ModelCard(
         name=config.name, version=config.version, gsd=module.learning.gsd, size=config.size,
         network=config.network, codec=config.codec, score=found.get("threshold", 0.5),
-        provenance={**provenance, "steps": trainer.global_step, "validation": found},
+        provenance={**provenance, "steps": trainer.global_step}, validation=found,
     )  # fmt: skip
     folder = config.output / "model"
     if trainer.is_global_zero:

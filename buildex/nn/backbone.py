@@ -63,8 +63,9 @@ def load_encoder(encoder: nn.Module, path: Path) -> None:
     except FileNotFoundError:
         raise ModelError(f"no encoder weights `{path}`", hint="check the path") from None
     except (SafetensorError, OSError) as error:
-        raise ModelError(f"`{path}` is not a safetensors file: {error}", hint="fetch it again") \
-            from None
+        raise ModelError(
+            f"`{path}` is not a safetensors file: {error}", hint="fetch it again"
+        ) from None
     except RuntimeError as error:
         first = str(error).splitlines()[0]
         raise ModelError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,6 @@ from buildex.nn.network import Network, NetworkSpec
 
 FORMAT = 1
 WEIGHTS, CARD = "model.safetensors", "model.toml"
-Provenance = dict[str, str | int | float | list[str]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +35,7 @@ class ModelCard:
         mean: of the input's values 0..1, R, G, B; for the reader, the encoder decides.
         std: standard deviation of the same.
         provenance: who made it of what: version, commit, seed, data, hardware, hours, steps.
+        validation: the measures of its best validation.
     """
 
     name: str
@@ -48,7 +47,8 @@ class ModelCard:
     score: float = 0.5
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
-    provenance: Mapping[str, Any] = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
+    validation: dict[str, float] = field(default_factory=dict)
 
 
 def save_model(network: Network, card: ModelCard, folder: Path) -> None:
