@@ -23,7 +23,7 @@ from buildex.config import Track, silent
 from buildex.errors import ConfigError, VectorError
 from buildex.geo.footprints import Footprints, repaired, to_polygon
 from buildex.geo.grid import Grid
-from buildex.geo.grouping import Grouping, polygons_of
+from buildex.geo.grouping import Grouping, GroupingMethod, polygons_of
 from buildex.geo.instances import RoiMaps, Tile
 from buildex.geo.keypoints import RoiCodec
 from buildex.geo.stitch import Sightings, Stitching, stitch
@@ -65,6 +65,10 @@ class PredictConfig:
     )
     threshold: float = field(
         default=0.5, metadata={"help": "Score from which a building is drawn, 0 to 1."}
+    )
+    grouping: GroupingMethod = field(
+        default="contour",
+        metadata={"help": "How corners become polygons: along the mask, as in the paper, or none."},
     )
     min_area: float = field(default=1.5, metadata={"help": "Smallest building in square metres."})
     batch_size: int = field(default=4, metadata={"help": "Tiles per step of the network."})
@@ -199,7 +203,7 @@ class _Seer:
         self.cover = tiles
         self.threshold = config.threshold
         self.smallest = config.min_area / segmenter.gsd**2
-        self.grouping = getattr(segmenter, "grouping", Grouping())
+        self.grouping = Grouping(method=config.grouping)
         self.seconds = 0.0
         self.tiles = 0
         self._polygons: list[shapely.Polygon] = []

@@ -5,6 +5,9 @@ predicted mask passes them. Where the outline turns between two of them, the mis
 corner is added; a weak keypoint on a straight stretch is dropped; holes of the mask are
 outlines of their own. The result never crosses itself.
 
+`paper`: by distance alone, see `geo.paper`. `mask`: the outline of the mask, simplified,
+without any keypoint: what the keypoints are compared with.
+
 Everything is pure numpy, in tile pixels; lengths of the settings are in cells of the RoI
 frame, because that is the grain of what the network saw.
 """
@@ -12,6 +15,7 @@ frame, because that is the grain of what the network saw.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +23,7 @@ from numpy.typing import NDArray
 from buildex.geo.contours import outline_and_holes
 from buildex.geo.instances import RoiMaps
 from buildex.geo.keypoints import RoiCodec
+from buildex.geo.paper import group_by_distance
 from buildex.geo.rings import (
     Ring,
     Rings,
@@ -30,13 +35,15 @@ from buildex.geo.rings import (
 )
 
 Places = NDArray[np.float64]
+GroupingMethod = Literal["contour", "paper", "mask"]
 
 
 @dataclass(frozen=True)
 class Grouping:
-    """Settings of the contour grouping.
+    """Settings of grouping.
 
     Attributes:
+        method: how keypoints become a polygon.
         mask_level: probability at which the mask's outline is drawn.
         corner_level: probability from which a heatmap's peak is a keypoint.
         reach: cells between a keypoint and the outline it belongs to, at most.
@@ -46,6 +53,7 @@ class Grouping:
         smallest_hole: cells (area) under which a hole is noise.
     """
 
+    method: GroupingMethod = "contour"
     mask_level: float = 0.5
     corner_level: float = 0.3
     reach: float = 3.0
@@ -103,6 +111,11 @@ def group(
     Returns:
         Rings in cell coordinates, outline first; empty where the mask is.
     """
+    if grouping.method == "paper":
+        ring = group_by_distance(points)
+        return (ring,) if len(ring) else ()
+    if grouping.method == "mask":
+        points, weights = points[:0], weights[:0]
     outlines = outline_and_holes(mask, grouping.mask_level, grouping.smallest_hole)
     if not outlines:
         return ()
