@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import shapely
@@ -21,11 +21,13 @@ from numpy.typing import NDArray
 
 from buildex.config import Track, silent
 from buildex.errors import ConfigError, VectorError
+from buildex.geo.boxes import PixelBox
 from buildex.geo.footprints import Footprints, repaired, to_polygon
 from buildex.geo.grid import Grid
 from buildex.geo.grouping import Grouping, GroupingMethod, polygons_of
 from buildex.geo.instances import RoiMaps, Tile
 from buildex.geo.keypoints import RoiCodec
+from buildex.geo.rings import Rings
 from buildex.geo.stitch import Sightings, Stitching, stitch
 from buildex.geo.tiles import Cover, TilePlace, cover
 from buildex.io.crs import reprojected
@@ -143,14 +145,9 @@ def predict(
     started = time.perf_counter()
     check_output(output, config.overwrite)
     with Mosaic.open(mosaic_path, gsd=segmenter.gsd, crs=config.crs) as mosaic:
-        grid, source_crs = mosaic.grid, mosaic.source_crs
-        area = _area_of_interest(config.aoi, grid)
-        tiles = cover(grid, segmenter.size, _checked_overlap(config.overlap, segmenter.size))
-        places = [place for place in tiles if area is None or _meets(area, place)]
-        seer = _Seer(segmenter, tiles, config)
-        for batch in _batches(mosaic, places, config.batch_size, track):
-            seer.look(batch)
-    footprints = _buildings(seer, grid, area, config, model)
+        seen = look(mosaic, segmenter, config, track)
+        source_crs = mosaic.source_crs
+    footprints = buildings_of(seen, config, model)
     write_footprints(output, _to_crs(footprints, source_crs), overwrite=config.overwrite)
     return PredictReport(
         mosaic=Path(mosaic_path).name,
@@ -159,10 +156,10 @@ def predict(
         buildings=len(footprints),
         area_m2=float(np.sum(footprints.columns["area_m2"])),
         joined=int(np.sum(footprints.columns["joined"])),
-        tiles=seer.tiles,
-        skipped=len(places) - seer.tiles,
+        tiles=seen.tiles,
+        skipped=seen.skipped,
         seconds=time.perf_counter() - started,
-        seconds_network=seer.seconds,
+        seconds_network=seen.seconds_network,
     )
 
 
@@ -195,58 +192,103 @@ def draw_preview(path: Path, mosaic_path: str, footprints: Path, crs: str | None
     write_preview(path, mosaic_path, [(drawn, PREDICTED)], crs=crs)
 
 
-class _Seer:
-    """Collects what the segmenter sees, as polygons in pixels of the working grid."""
+class Pixels(Protocol):
+    """Where tiles come from: a mosaic on its working grid."""
 
-    def __init__(self, segmenter: Segmenter, tiles: Cover, config: PredictConfig) -> None:
-        self.segmenter = segmenter
-        self.cover = tiles
-        self.threshold = config.threshold
-        self.smallest = config.min_area / segmenter.gsd**2
-        self.grouping = Grouping(method=config.grouping)
-        self.seconds = 0.0
-        self.tiles = 0
-        self._polygons: list[shapely.Polygon] = []
-        self._rows: list[tuple[float, float, float, float, float, bool, bool]] = []
+    @property
+    def grid(self) -> Grid:
+        """The working grid: metric, north-up."""
+        ...
 
-    def look(self, batch: list[tuple[TilePlace, Tile]]) -> None:
-        """Segment a batch of tiles and keep their polygons."""
+    def read(self, box: PixelBox) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+        """RGB (h, w, 3) and validity (h, w) of a box, which may reach beyond the grid."""
+        ...
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a segmenter saw of a mosaic, in pixels of its working grid.
+
+    Attributes:
+        sightings: one polygon per building and tile.
+        grid: the working grid.
+        cover: the tiles.
+        area: the area of interest, if there is one.
+        tiles: how many tiles were segmented.
+        skipped: how many had no ground.
+        seconds_network: spent in the segmenter.
+    """
+
+    sightings: Sightings
+    grid: Grid
+    cover: Cover
+    area: shapely.Geometry | None
+    tiles: int
+    skipped: int
+    seconds_network: float
+
+
+def look(
+    pixels: Pixels, segmenter: Segmenter, config: PredictConfig, track: Track = silent
+) -> Seen:
+    """Segment all tiles and group their keypoints into polygons."""
+    grid = pixels.grid
+    area = _area_of_interest(config.aoi, grid)
+    tiles = cover(grid, segmenter.size, _checked_overlap(config.overlap, segmenter.size))
+    places = [place for place in tiles if area is None or _meets(area, place)]
+    grouping = Grouping(method=config.grouping)
+    smallest = config.min_area / segmenter.gsd**2 / 4
+    rows: list[_Sighting] = []
+    done, seconds = 0, 0.0
+    for batch in _batches(pixels, places, config.batch_size, track):
         started = time.perf_counter()
-        answers = self.segmenter([tile for _, tile in batch])
-        self.seconds += time.perf_counter() - started
-        self.tiles += len(batch)
+        answers = segmenter([tile for _, tile in batch])
+        seconds += time.perf_counter() - started
+        done += len(batch)
         for (place, _), maps in zip(batch, answers, strict=True):
-            self._keep(place, maps)
+            found = polygons_of(maps, segmenter.codec, score=config.threshold, grouping=grouping)
+            rows += _sightings(found, place, tiles, smallest)
+    return Seen(
+        _collected(rows), grid, tiles, area, done, len(places) - done, seconds
+    )  # fmt: skip
 
-    def _keep(self, place: TilePlace, maps: RoiMaps) -> None:
-        box = place.box
-        core = self.cover.core(place.row, place.col)
-        view = shapely.box(box.x0, box.y0, box.x1, box.y1)
-        for rings, score in polygons_of(
-            maps, self.segmenter.codec, score=self.threshold, grouping=self.grouping
-        ):
-            moved = tuple(ring + np.array([box.x0, box.y0]) for ring in rings)
-            parts = repaired(shapely.intersection(to_polygon(moved), view))
-            if not parts or parts[0].area < self.smallest / 4:
-                continue
-            whole = parts[0]
-            centre = whole.centroid
-            cut = _touches_inner_edge(whole.bounds, place, self.cover)
-            self._polygons.append(whole)
-            self._rows.append(
-                (score, box.x0, box.y0, box.x1, box.y1, cut, core.owns(centre.x, centre.y))
-            )
 
-    def sightings(self) -> Sightings:
-        """All that was seen so far."""
-        table = np.array(self._rows, dtype=np.float64).reshape(-1, 7)
-        return Sightings(
-            polygons=_object_array(self._polygons),
-            scores=table[:, 0],
-            boxes=table[:, 1:5],
-            cut=table[:, 5].astype(bool),
-            owned=table[:, 6].astype(bool),
-        )
+class _Sighting(NamedTuple):
+    polygon: shapely.Polygon
+    score: float
+    box: PixelBox
+    cut: bool
+    owned: bool
+
+
+def _sightings(
+    found: Sequence[tuple[Rings, float]], place: TilePlace, tiles: Cover, smallest: float
+) -> Iterator[_Sighting]:
+    """The polygons of one tile, valid, inside it, in pixels of the working grid."""
+    box, core = place.box, tiles.core(place.row, place.col)
+    view = shapely.box(box.x0, box.y0, box.x1, box.y1)
+    for rings, score in found:
+        moved = tuple(ring + np.array([box.x0, box.y0]) for ring in rings)
+        parts = repaired(to_polygon(moved))
+        if parts and not shapely.contains_properly(view, parts[0]):
+            parts = repaired(shapely.intersection(parts[0], view))
+        if not parts or parts[0].area < smallest:
+            continue
+        whole = parts[0]
+        centre = whole.centroid
+        cut = _touches_inner_edge(whole.bounds, place, tiles)
+        yield _Sighting(whole, score, box, cut, core.owns(centre.x, centre.y))
+
+
+def _collected(rows: Sequence[_Sighting]) -> Sightings:
+    boxes = [(r.box.x0, r.box.y0, r.box.x1, r.box.y1) for r in rows]
+    return Sightings(
+        polygons=_object_array([r.polygon for r in rows]),
+        scores=np.array([r.score for r in rows], dtype=np.float64),
+        boxes=np.array(boxes, dtype=np.float64).reshape(-1, 4),
+        cut=np.array([r.cut for r in rows], dtype=bool),
+        owned=np.array([r.owned for r in rows], dtype=bool),
+    )
 
 
 def _touches_inner_edge(
@@ -263,7 +305,7 @@ def _touches_inner_edge(
 
 
 def _batches(
-    mosaic: Mosaic, places: Sequence[TilePlace], size: int, track: Track
+    mosaic: Pixels, places: Sequence[TilePlace], size: int, track: Track
 ) -> Iterator[list[tuple[TilePlace, Tile]]]:
     """Tiles with ground in them, in batches; the next ones are read while one is in use."""
 
@@ -287,21 +329,17 @@ def _batches(
         yield batch
 
 
-def _buildings(
-    seer: _Seer,
-    grid: Grid,
-    area: shapely.Geometry | None,
-    config: PredictConfig,
-    model: tuple[str, str],
-) -> Footprints:
-    """Stitch, keep what is inside the area of interest, and move from pixels to the ground."""
-    whole = stitch(seer.sightings(), Stitching(smallest=seer.smallest))
+def buildings_of(seen: Seen, config: PredictConfig, model: tuple[str, str]) -> Footprints:
+    """Stitch what was seen, keep what is inside the area of interest, move it to the ground."""
+    grid, area = seen.grid, seen.area
+    smallest = config.min_area / grid.gsd**2
+    whole = stitch(seen.sightings, Stitching(smallest=smallest))
     centres = shapely.get_coordinates(shapely.centroid(whole.polygons)).reshape(-1, 2)
     inside = np.ones(len(whole.polygons), dtype=bool)
     if area is not None:
         inside = shapely.contains_xy(area, centres[:, 0], centres[:, 1])
     shapes, centres = whole.polygons[inside], centres[inside]
-    owners = [seer.cover.owner(x, y) for x, y in centres.tolist()]
+    owners = [seen.cover.owner(x, y) for x, y in centres.tolist()]
     ground = shapely.transform(shapes, grid.to_ground)
     ground = _object_array([shapely.orient_polygons(polygon) for polygon in ground.tolist()])
     columns: dict[str, NDArray[Any]] = {
