@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import shapely
@@ -22,13 +22,13 @@ from numpy.typing import NDArray
 from buildex.config import Track, silent
 from buildex.errors import ConfigError, VectorError
 from buildex.geo.boxes import PixelBox
-from buildex.geo.footprints import Footprints, repaired, to_polygon
+from buildex.geo.footprints import Footprints, object_array
 from buildex.geo.grid import Grid
 from buildex.geo.grouping import Grouping, GroupingMethod, polygons_of
 from buildex.geo.instances import RoiMaps, Tile
 from buildex.geo.keypoints import RoiCodec
-from buildex.geo.rings import Rings
-from buildex.geo.stitch import Sightings, Stitching, stitch
+from buildex.geo.sightings import Sighting, Sightings, sightings_of
+from buildex.geo.stitch import Stitching, stitch
 from buildex.geo.tiles import Cover, TilePlace, cover
 from buildex.io.crs import reprojected
 from buildex.io.preview import PREDICTED, write_preview
@@ -238,7 +238,7 @@ def look(
     places = [place for place in tiles if area is None or _meets(area, place)]
     grouping = Grouping(method=config.grouping)
     smallest = config.min_area / segmenter.gsd**2 / 4
-    rows: list[_Sighting] = []
+    rows: list[Sighting] = []
     done, seconds = 0, 0.0
     for batch in _batches(pixels, places, config.batch_size, track):
         started = time.perf_counter()
@@ -247,61 +247,10 @@ def look(
         done += len(batch)
         for (place, _), maps in zip(batch, answers, strict=True):
             found = polygons_of(maps, segmenter.codec, score=config.threshold, grouping=grouping)
-            rows += _sightings(found, place, tiles, smallest)
+            rows += sightings_of(found, place, tiles, smallest)
     return Seen(
-        _collected(rows), grid, tiles, area, done, len(places) - done, seconds
+        Sightings.collect(rows), grid, tiles, area, done, len(places) - done, seconds
     )  # fmt: skip
-
-
-class _Sighting(NamedTuple):
-    polygon: shapely.Polygon
-    score: float
-    box: PixelBox
-    cut: bool
-    owned: bool
-
-
-def _sightings(
-    found: Sequence[tuple[Rings, float]], place: TilePlace, tiles: Cover, smallest: float
-) -> Iterator[_Sighting]:
-    """The polygons of one tile, valid, inside it, in pixels of the working grid."""
-    box, core = place.box, tiles.core(place.row, place.col)
-    view = shapely.box(box.x0, box.y0, box.x1, box.y1)
-    for rings, score in found:
-        moved = tuple(ring + np.array([box.x0, box.y0]) for ring in rings)
-        parts = repaired(to_polygon(moved))
-        if parts and not shapely.contains_properly(view, parts[0]):
-            parts = repaired(shapely.intersection(parts[0], view))
-        if not parts or parts[0].area < smallest:
-            continue
-        whole = parts[0]
-        centre = whole.centroid
-        cut = _touches_inner_edge(whole.bounds, place, tiles)
-        yield _Sighting(whole, score, box, cut, core.owns(centre.x, centre.y))
-
-
-def _collected(rows: Sequence[_Sighting]) -> Sightings:
-    boxes = [(r.box.x0, r.box.y0, r.box.x1, r.box.y1) for r in rows]
-    return Sightings(
-        polygons=_object_array([r.polygon for r in rows]),
-        scores=np.array([r.score for r in rows], dtype=np.float64),
-        boxes=np.array(boxes, dtype=np.float64).reshape(-1, 4),
-        cut=np.array([r.cut for r in rows], dtype=bool),
-        owned=np.array([r.owned for r in rows], dtype=bool),
-    )
-
-
-def _touches_inner_edge(
-    bounds: tuple[float, float, float, float], place: TilePlace, tiles: Cover, reach: float = 2.0
-) -> bool:
-    """Whether a polygon comes within `reach` pixels of a tile edge that is not the grid's."""
-    box = place.box
-    return bool(
-        (place.col > 0 and bounds[0] - box.x0 < reach)
-        or (place.row > 0 and bounds[1] - box.y0 < reach)
-        or (place.col < tiles.cols - 1 and box.x1 - bounds[2] < reach)
-        or (place.row < tiles.rows - 1 and box.y1 - bounds[3] < reach)
-    )
 
 
 def _batches(
@@ -329,7 +278,9 @@ def _batches(
         yield batch
 
 
-def buildings_of(seen: Seen, config: PredictConfig, model: tuple[str, str]) -> Footprints:
+def buildings_of(
+    seen: Seen, config: PredictConfig, model: tuple[str, str] = ("", "")
+) -> Footprints:
     """Stitch what was seen, keep what is inside the area of interest, move it to the ground."""
     grid, area = seen.grid, seen.area
     smallest = config.min_area / grid.gsd**2
@@ -341,7 +292,7 @@ def buildings_of(seen: Seen, config: PredictConfig, model: tuple[str, str]) -> F
     shapes, centres = whole.polygons[inside], centres[inside]
     owners = [seen.cover.owner(x, y) for x, y in centres.tolist()]
     ground = shapely.transform(shapes, grid.to_ground)
-    ground = _object_array([shapely.orient_polygons(polygon) for polygon in ground.tolist()])
+    ground = object_array([shapely.orient_polygons(polygon) for polygon in ground.tolist()])
     columns: dict[str, NDArray[Any]] = {
         "score": np.round(whole.scores[inside], 4),
         "area_m2": np.round(shapely.area(ground), 2),
@@ -388,9 +339,3 @@ def _checked_overlap(overlap: int, size: int) -> int:
             hint=f"use 0 to {size // 2}",
         )
     return overlap
-
-
-def _object_array(items: Sequence[Any]) -> NDArray[np.object_]:
-    out = np.empty(len(items), dtype=object)
-    out[:] = items
-    return out

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +11,8 @@ import shapely
 from numpy.typing import NDArray
 
 from buildex.geo.rings import Rings, opened
+
+Polygons = NDArray[np.object_]  # (N,) of shapely Polygons
 
 
 @dataclass(frozen=True)
@@ -71,3 +73,10 @@ def repaired(geometry: shapely.Geometry) -> list[shapely.Polygon]:
     for part in nested:
         parts += [p for p in shapely.get_parts(part) if p.geom_type == "Polygon" and p.area > 0]
     return sorted(parts, key=lambda p: -p.area)
+
+
+def object_array(polygons: Sequence[shapely.Polygon]) -> Polygons:
+    """Polygons as an array (N,), never more than one-dimensional."""
+    out: Polygons = np.empty(len(polygons), dtype=object)
+    out[:] = polygons
+    return out

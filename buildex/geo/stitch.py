@@ -1,9 +1,7 @@
 """From what tiles saw to buildings: each once, whole, and overlapping no other.
 
-All coordinates are pixels of the mosaic's working grid. A sighting is one polygon from one
-tile; it is cut where it touches an edge of its tile that is not the mosaic's edge: the
-building goes on in the next tile. Pairs are found by an index, so the work grows as
-n log n.
+All coordinates are pixels of the mosaic's working grid. Pairs are found by an index, so the
+work grows as n log n.
 """
 
 from __future__ import annotations
@@ -15,33 +13,11 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from buildex.geo.footprints import repaired
+from buildex.geo.footprints import Polygons, object_array, repaired
 from buildex.geo.rings import segment_distances
+from buildex.geo.sightings import Sightings
 
-Polygons = NDArray[np.object_]
 Index = NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Sightings:
-    """What all tiles saw.
-
-    Attributes:
-        polygons: (N,) shapely Polygons, valid.
-        scores: (N,) 0..1.
-        boxes: (N, 4) the box of the tile that saw it: x0, y0, x1, y1.
-        cut: (N,) whether it touches an inner edge of that tile.
-        owned: (N,) whether that tile owns its centre.
-    """
-
-    polygons: Polygons
-    scores: NDArray[np.float64]
-    boxes: NDArray[np.float64]
-    cut: NDArray[np.bool_]
-    owned: NDArray[np.bool_]
-
-    def __len__(self) -> int:
-        return len(self.polygons)
 
 
 @dataclass(frozen=True)
@@ -87,7 +63,7 @@ def stitch(seen: Sightings, settings: Stitching = DEFAULT) -> Stitched:
         scores.append(float(seen.scores[members].max()))
         rank.append((complete, bool(seen.owned[members].any())))
         joined.append(len(members) > 1)
-    shapes = _object_array(polygons)
+    shapes = object_array(polygons)
     score, is_joined = np.array(scores, dtype=float), np.array(joined, dtype=bool)
     keep = _without_doubles(shapes, _priority(score, rank), settings)
     shapes, score, is_joined = shapes[keep], score[keep], is_joined[keep]
@@ -267,9 +243,3 @@ def _without_doubles(polygons: Polygons, order: Index, settings: Stitching) -> I
             if not done[other]:
                 gone[other] = True
     return np.flatnonzero(~gone)
-
-
-def _object_array(polygons: list[shapely.Polygon]) -> Polygons:
-    out = np.empty(len(polygons), dtype=object)
-    out[:] = polygons
-    return out

@@ -6,7 +6,8 @@ import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from buildex.geo.stitch import Sightings, Stitching, overlapping_pairs, stitch, without_overlaps
+from buildex.geo.sightings import Sightings
+from buildex.geo.stitch import Stitching, overlapping_pairs, stitch, without_overlaps
 
 LEFT, RIGHT = (0.0, 0, 100, 100), (60.0, 0, 160, 100)
 SMALL = Stitching(smallest=1.0)

@@ -1,0 +1,96 @@
+"""What tiles saw: one polygon per building and tile, in pixels of the working grid.
+
+A sighting is cut where it comes near an edge of its tile that is not the mosaic's edge: the
+building goes on in the next tile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from buildex.geo.boxes import PixelBox
+from buildex.geo.footprints import Polygons, object_array, repaired, to_polygon
+from buildex.geo.rings import Rings
+from buildex.geo.tiles import Cover, TilePlace
+
+
+@dataclass(frozen=True)
+class Sightings:
+    """What all tiles saw.
+
+    Attributes:
+        polygons: (N,) shapely Polygons, valid.
+        scores: (N,) 0..1.
+        boxes: (N, 4) the box of the tile that saw it: x0, y0, x1, y1.
+        cut: (N,) whether it touches an inner edge of that tile.
+        owned: (N,) whether that tile owns its centre.
+    """
+
+    polygons: Polygons
+    scores: NDArray[np.float64]
+    boxes: NDArray[np.float64]
+    cut: NDArray[np.bool_]
+    owned: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.polygons)
+
+    @classmethod
+    def collect(cls, rows: Sequence[Sighting]) -> Sightings:
+        """Many single sightings as columns."""
+        boxes = [(r.box.x0, r.box.y0, r.box.x1, r.box.y1) for r in rows]
+        return cls(
+            polygons=object_array([r.polygon for r in rows]),
+            scores=np.array([r.score for r in rows], dtype=np.float64),
+            boxes=np.array(boxes, dtype=np.float64).reshape(-1, 4),
+            cut=np.array([r.cut for r in rows], dtype=bool),
+            owned=np.array([r.owned for r in rows], dtype=bool),
+        )
+
+
+class Sighting(NamedTuple):
+    """One polygon from one tile; the fields are those of `Sightings`."""
+
+    polygon: shapely.Polygon
+    score: float
+    box: PixelBox
+    cut: bool
+    owned: bool
+
+
+def sightings_of(
+    found: Sequence[tuple[Rings, float]], place: TilePlace, tiles: Cover, smallest: float
+) -> Iterator[Sighting]:
+    """The polygons of one tile, valid, inside it, in pixels of the working grid."""
+    box, core = place.box, tiles.core(place.row, place.col)
+    view = shapely.box(box.x0, box.y0, box.x1, box.y1)
+    for rings, score in found:
+        moved = tuple(ring + np.array([box.x0, box.y0]) for ring in rings)
+        parts = repaired(to_polygon(moved))
+        if parts and not shapely.contains_properly(view, parts[0]):
+            parts = repaired(shapely.intersection(parts[0], view))
+        if not parts or parts[0].area < smallest:
+            continue
+        whole = parts[0]
+        centre = whole.centroid
+        cut = _touches_inner_edge(whole.bounds, place, tiles)
+        yield Sighting(whole, score, box, cut, core.owns(centre.x, centre.y))
+
+
+def _touches_inner_edge(
+    bounds: tuple[float, float, float, float], place: TilePlace, tiles: Cover, reach: float = 2.0
+) -> bool:
+    """Whether a polygon comes within `reach` pixels of a tile edge that is not the grid's."""
+    box = place.box
+    return bool(
+        (place.col > 0 and bounds[0] - box.x0 < reach)
+        or (place.row > 0 and bounds[1] - box.y0 < reach)
+        or (place.col < tiles.cols - 1 and box.x1 - bounds[2] < reach)
+        or (place.row < tiles.rows - 1 and box.y1 - bounds[3] < reach)
+    )
