@@ -89,7 +89,7 @@ def warp(
 
 def recolour(pixels: Pixels, rng: np.random.Generator, augment: Augment) -> Pixels:
     """The sample under another light, through another lens; same shape."""
-    values = pixels.astype(np.float32) / 255
+    values: NDArray[np.float32] = pixels.astype(np.float32) / np.float32(255)
     if augment.light > 0:
         values = _relight(values, rng, augment.light)
     if rng.random() < augment.haze:

@@ -79,9 +79,10 @@ def normalisation(name: str) -> tuple[Triple, Triple]:
     if "efficientnet_lite" in name:
         return (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)  # timm's entry of the untrained name differs
     config = timm.get_pretrained_cfg(name)
-    mean = config.mean if config else (0.485, 0.456, 0.406)
-    std = config.std if config else (0.229, 0.224, 0.225)
-    return tuple(mean), tuple(std)
+    if config is None:
+        return (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    (r, g, b), (r_std, g_std, b_std) = config.mean, config.std
+    return (r, g, b), (r_std, g_std, b_std)
 
 
 class Backbone(nn.Module):

@@ -45,7 +45,7 @@ class _NoBackbone(nn.Identity):
         self.out_channels = channels
 
 
-class _Head(FCOSHead):
+class _Head(FCOSHead):  # type: ignore[misc]  # torchvision has no types
     """torchvision's head; its class loss stays small where a batch shows hardly any building.
 
     The focal loss is divided by the number of positive points; without any, the loss of all
@@ -127,7 +127,8 @@ class FcosDetector(nn.Module):
     @torch.no_grad()
     def detect(self, output: DetectorOutput) -> list[Detections]:
         """The boxes left after thresholds and non-maximum suppression, for each image."""
-        head = {k: list(v.split(output.per_level, dim=1)) for k, v in output.head.items()}
-        anchors = [list(a.split(output.per_level)) for a in output.anchors]
+        levels = output.per_level
+        head = {k: list(torch.split_with_sizes(v, levels, 1)) for k, v in output.head.items()}
+        anchors = [list(torch.split_with_sizes(a, levels)) for a in output.anchors]
         found = self.fcos.postprocess_detections(head, anchors, output.sizes)
         return [Detections(one["boxes"], one["scores"]) for one in found]

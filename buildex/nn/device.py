@@ -41,7 +41,7 @@ def use_bf16(device: torch.device, precision: Precision = "auto") -> bool:
     if precision != "auto":
         return precision == "bf16"
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type == "cpu":
         capabilities = torch.backends.cpu.get_cpu_capability()
         return "AVX512" in capabilities and (_cpu_has("avx512_bf16") or _cpu_has("amx_bf16"))

@@ -55,7 +55,7 @@ class RoiFeatures(nn.Module):
         rois = torch.cat([image, boxes], dim=1).float()
         level = self.levels(boxes)
         first = self.reduce(pyramid["p2"])
-        out = first.new_zeros((len(rois), first.shape[1], self.cells, self.cells))
+        out: Tensor = first.new_zeros((len(rois), first.shape[1], self.cells, self.cells))
         for index, (name, stride) in enumerate(ROI_LEVELS.items()):
             features = first if index == 0 else self.reduce(pyramid[name])
             chosen = torch.nonzero(level == index)[:, 0]
@@ -118,7 +118,8 @@ class KeypointBranch(nn.Module):
         self.up = doubled(channels, channels // 2)
         self.fine = conv_stack(channels // 2, channels // 2, 1)
         self.predict = nn.Conv2d(channels // 2, 3, 1)
-        nn.init.constant_(self.predict.bias[:1], -math.log((1 - PRIOR) / PRIOR))
+        first = torch.tensor([-math.log((1 - PRIOR) / PRIOR), 0.0, 0.0])
+        self.predict.bias = nn.Parameter(first)
 
     def forward(self, features: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Heatmap logits (R, 1, M, M) and offsets (R, 2, M, M), of mask logits (R, 1, M, M)."""

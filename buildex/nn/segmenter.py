@@ -70,6 +70,7 @@ class TorchSegmenter:
         codec: how its maps are drawn.
         name: the model's name.
         version: its version.
+        threshold: score from which its buildings are best drawn, as validation found.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class TorchSegmenter:
     ) -> None:
         self.name, self.version = card.name, card.version
         self.size, self.gsd, self.codec = card.size, card.gsd, card.codec
+        self.threshold = card.score
         self._device, self._bf16 = device, bf16
         self._network = network.to(device).to(memory_format=torch.channels_last).eval()
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from buildex.geo.measures import match, mean, pixel_counts, polis, ratio, ssim, vertex_count
+from buildex.geo.measures import Match, match, mean, pixel_counts, polis, ratio, ssim, vertex_count
 from buildex.geo.rings import Rings, bounds, fill
 
 THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7)
@@ -39,9 +39,11 @@ def no_sums() -> Sums:
 
 
 def tile_sums(
-    found: Sequence[tuple[Rings, float]], truth: Sequence[Rings], valid: NDArray[np.bool_],
+    found: Sequence[tuple[Rings, float]],
+    truth: Sequence[Rings],
+    valid: NDArray[np.bool_],
     gsd: float,
-) -> Sums:  # fmt: skip
+) -> Sums:
     """The sums of one tile.
 
     Args:
@@ -55,7 +57,7 @@ def tile_sums(
     predicted = [_raster(rings, shape) for rings, _ in found]
     true = [_raster(rings, shape) for rings in truth]
     scores = np.array([score for _, score in found])
-    pairs = _pairs(predicted, true)
+    i, j, iou = _pairs(predicted, true)
     truth_mask = _union(true, shape)
     sums = no_sums()
     for row, threshold in enumerate(THRESHOLDS):
@@ -63,13 +65,9 @@ def tile_sums(
         mask = _union(predicted[:count], shape)
         pixels = pixel_counts(mask, truth_mask, valid)
         similarity = ssim(mask, truth_mask, valid)
-        chosen = pairs[0] < count
-        paired = match(tuple(part[chosen] for part in pairs), count, len(true))
-        couples = [
-            (found[i][0], truth[j])
-            for i, j in zip(paired.predictions, paired.truths, strict=True)
-        ]  # fmt: skip
-        counts = paired.counts
+        kept = i < count
+        paired = match((i[kept], j[kept], iou[kept]), count, len(true))
+        counts, couples = paired.counts, _couples(paired, found, truth)
         sums[row] = (
             pixels.tp, pixels.fp, pixels.fn, similarity.total, similarity.windows,
             counts.tp, counts.fp, counts.fn, counts.iou_sum,
@@ -77,6 +75,14 @@ def tile_sums(
             sum(vertex_count(a) for a, _ in couples), sum(vertex_count(b) for _, b in couples),
         )  # fmt: skip
     return sums
+
+
+def _couples(
+    paired: Match, found: Sequence[tuple[Rings, float]], truth: Sequence[Rings]
+) -> list[tuple[Rings, Rings]]:
+    """The polygons of each pair, predicted and true."""
+    pairs = zip(paired.predictions.tolist(), paired.truths.tolist(), strict=True)
+    return [(found[i][0], truth[j]) for i, j in pairs]
 
 
 def measures(sums: Sums) -> dict[str, float]:

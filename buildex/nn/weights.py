@@ -60,13 +60,11 @@ def save_model(network: Network, card: ModelCard, folder: Path) -> None:
     }
     table: dict[str, Any] = {"format": FORMAT, **dataclasses.asdict(card)}
     table["mean"], table["std"] = network.mean.flatten().tolist(), network.std.flatten().tolist()
-    for name, write in (
-        (WEIGHTS, lambda path: save_file(state, path)),
-        (CARD, lambda path: path.write_text(to_toml(table), encoding="utf-8")),
-    ):
-        beside = folder / f".{name}.part"
-        write(beside)
-        beside.replace(folder / name)
+    weights, text = folder / f".{WEIGHTS}.part", folder / f".{CARD}.part"
+    save_file(state, weights)
+    text.write_text(to_toml(table), encoding="utf-8")
+    weights.replace(folder / WEIGHTS)
+    text.replace(folder / CARD)
 
 
 def load_model(folder: Path) -> tuple[Network, ModelCard]:
