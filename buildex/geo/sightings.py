@@ -28,29 +28,36 @@ class Sightings:
         polygons: (N,) shapely Polygons, valid.
         scores: (N,) 0..1.
         boxes: (N, 4) the box of the tile that saw it: x0, y0, x1, y1.
+        cores: (N, 4) the part of the mosaic that this tile owns; cores divide the mosaic.
         cut: (N,) whether it touches an inner edge of that tile.
-        owned: (N,) whether that tile owns its centre.
     """
 
     polygons: Polygons
     scores: NDArray[np.float64]
     boxes: NDArray[np.float64]
+    cores: NDArray[np.float64]
     cut: NDArray[np.bool_]
-    owned: NDArray[np.bool_]
 
     def __len__(self) -> int:
         return len(self.polygons)
 
+    @property
+    def owned(self) -> NDArray[np.bool_]:
+        """Whether the tile that saw it owns its centre (N,)."""
+        centre = shapely.get_coordinates(shapely.centroid(self.polygons)).reshape(-1, 2)
+        after = (centre >= self.cores[:, :2]).all(axis=1)
+        inside: NDArray[np.bool_] = after & (centre < self.cores[:, 2:]).all(axis=1)
+        return inside
+
     @classmethod
     def collect(cls, rows: Sequence[Sighting]) -> Sightings:
         """Many single sightings as columns."""
-        boxes = [(r.box.x0, r.box.y0, r.box.x1, r.box.y1) for r in rows]
         return cls(
             polygons=object_array([r.polygon for r in rows]),
             scores=np.array([r.score for r in rows], dtype=np.float64),
-            boxes=np.array(boxes, dtype=np.float64).reshape(-1, 4),
+            boxes=_corners([r.box for r in rows]),
+            cores=_corners([r.core for r in rows]),
             cut=np.array([r.cut for r in rows], dtype=bool),
-            owned=np.array([r.owned for r in rows], dtype=bool),
         )
 
 
@@ -60,8 +67,8 @@ class Sighting(NamedTuple):
     polygon: shapely.Polygon
     score: float
     box: PixelBox
+    core: PixelBox
     cut: bool
-    owned: bool
 
 
 def sightings_of(
@@ -77,10 +84,13 @@ def sightings_of(
             parts = repaired(shapely.intersection(parts[0], view))
         if not parts or parts[0].area < smallest:
             continue
-        whole = parts[0]
-        centre = whole.centroid
-        cut = _touches_inner_edge(whole.bounds, place, tiles)
-        yield Sighting(whole, score, box, cut, core.owns(centre.x, centre.y))
+        cut = _touches_inner_edge(parts[0].bounds, place, tiles)
+        yield Sighting(parts[0], score, box, core, cut)
+
+
+def _corners(boxes: Sequence[PixelBox]) -> NDArray[np.float64]:
+    table = [(box.x0, box.y0, box.x1, box.y1) for box in boxes]
+    return np.array(table, dtype=np.float64).reshape(-1, 4)
 
 
 def _touches_inner_edge(

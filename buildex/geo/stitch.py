@@ -13,11 +13,13 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from buildex.geo.footprints import Polygons, object_array, repaired
-from buildex.geo.rings import segment_distances
+from buildex.geo.footprints import Polygons, object_array, repaired, to_polygon, to_rings
+from buildex.geo.rings import Ring, segment_distances
 from buildex.geo.sightings import Sightings
 
 Index = NDArray[np.int64]
+
+ON_LINE = 0.01  # pixels: a vertex so near to a line between cores was made there
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Stitching:
             both tiles could see of them.
         inside: share of the smaller one inside the larger from which they are one.
         smallest: area in pixels under which a building is dropped.
-        seam: pixels; how far joining may move an outline to take a seam's vertices out.
+        seam: pixels; how far an outline may move where a seam's vertices are taken out.
     """
 
     same: float = 0.5
@@ -53,6 +55,7 @@ DEFAULT = Stitching()
 def stitch(seen: Sightings, settings: Stitching = DEFAULT) -> Stitched:
     """Join parts, drop doubles, remove overlaps."""
     groups = _parts_of_one(seen, settings)
+    owned = seen.owned
     polygons, scores, rank, joined = [], [], [], []
     for members in groups:
         whole = _joined(seen, members, settings)
@@ -61,7 +64,7 @@ def stitch(seen: Sightings, settings: Stitching = DEFAULT) -> Stitched:
         complete = len(members) > 1 or not seen.cut[members[0]]
         polygons.append(whole)
         scores.append(float(seen.scores[members].max()))
-        rank.append((complete, bool(seen.owned[members].any())))
+        rank.append((complete, bool(owned[members].any())))
         joined.append(len(members) > 1)
     shapes = object_array(polygons)
     score, is_joined = np.array(scores, dtype=float), np.array(joined, dtype=bool)
@@ -174,41 +177,43 @@ def _agree(seen: Sightings, i: int, j: int, same: float) -> bool:
 
 
 def _joined(seen: Sightings, members: Index, settings: Stitching) -> shapely.Polygon | None:
+    """One building of its parts: each tile says what lies in its core.
+
+    Where no member's core reaches, as beside a tile that missed the building, the parts are
+    united as they are. Cores meet in lines, and only there the joining makes vertices.
+    """
     if len(members) == 1:
         return seen.polygons[members[0]]
-    parts = repaired(shapely.union_all(seen.polygons[members]))
+    cores = shapely.box(*seen.cores[members].T)
+    own = shapely.intersection(seen.polygons[members], cores)
+    rest = shapely.difference(shapely.union_all(seen.polygons[members]), shapely.union_all(cores))
+    parts = repaired(shapely.union_all([*own, rest]))
     if not parts:
         return None
-    edges = seen.boxes[members]
-    lines_x, lines_y = np.unique(edges[:, [0, 2]]), np.unique(edges[:, [1, 3]])
-    outline = shapely.get_coordinates(parts[0].exterior)[:-1]
-    mended = shapely.Polygon(
-        _without_seam(outline, lines_x, lines_y, settings.seam),
-        [hole for hole in parts[0].interiors if shapely.Polygon(hole).area > settings.seam**2 * 4],
-    )
+    lines = seen.cores[members]
+    lines_x, lines_y = np.unique(lines[:, [0, 2]]), np.unique(lines[:, [1, 3]])
+    rings = [
+        _without_seam(ring, lines_x, lines_y, settings.seam)
+        for ring in to_rings(parts[0])
+        if shapely.Polygon(ring).area > 4 * settings.seam**2
+    ]
+    mended = to_polygon(tuple(rings)) if rings else parts[0]
     return mended if mended.is_valid else parts[0]
 
 
-def _without_seam(
-    ring: NDArray[np.float64],
-    lines_x: NDArray[np.float64],
-    lines_y: NDArray[np.float64],
-    reach: float,
-) -> NDArray[np.float64]:
-    """Take out the vertices near tile edges that the outline hardly needs."""
+def _without_seam(ring: Ring, lines_x: Ring, lines_y: Ring, most: float) -> Ring:
+    """Take out the vertices on lines between cores, but for those a wall of `most` needs."""
     while len(ring) > 4:
-        near = np.abs(ring[:, :1] - lines_x).min(axis=1) <= reach
-        near |= np.abs(ring[:, 1:] - lines_y).min(axis=1) <= reach
+        made = np.abs(ring[:, :1] - lines_x).min(axis=1) <= ON_LINE
+        made |= np.abs(ring[:, 1:] - lines_y).min(axis=1) <= ON_LINE
+        if not made.any():
+            break
         before, after = np.roll(ring, 1, axis=0), np.roll(ring, -1, axis=0)
-        need = np.array(
-            [
-                float(segment_distances(ring[k : k + 1], before[k], after[k])[0])
-                for k in range(len(ring))
-            ]
-        )
-        need[~near] = np.inf
+        need = np.full(len(ring), np.inf)
+        for k in np.flatnonzero(made):
+            need[k] = segment_distances(ring[k : k + 1], before[k], after[k])[0]
         least = int(np.argmin(need))
-        if need[least] > reach:
+        if need[least] > most:
             break
         ring = np.delete(ring, least, axis=0)
     return ring
