@@ -34,7 +34,7 @@ Pixels = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 
 BLOCK, SMALLEST_BLOCK = 512, 16  # pixels of the grid
-MAX_SOURCE_SIDE = 4096  # source pixels that one block may need along a side
+MAX_SOURCE_SIDE = 2048  # source pixels that one block may need along a side
 MAX_BEND = 0.02  # pixels by which a block may miss its place
 CACHED_BLOCKS = 64
 

@@ -206,7 +206,8 @@ def _layer(path: str) -> str:
 def _source_crs(own: str | None, given: str | None, path: str | Path) -> str:
     if own is None and given is None:
         raise CrsError(
-            f"`{path}` has no coordinate reference system", hint="write it into the file"
+            f"`{path}` has no coordinate reference system",
+            hint="write it into the file, as `ogr2ogr -a_srs EPSG:CODE` does",
         )
     return systems.named(systems.parsed(str(own or given), f"`{path}`"))
 

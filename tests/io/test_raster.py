@@ -121,6 +121,26 @@ def test_a_rotated_mosaic_is_turned_north_up(tmp_path):
         assert not mosaic.read(PixelBox(0, 0, 10, 10))[1].any()
 
 
+def test_a_mosaic_whose_rows_run_north_is_turned_too(tmp_path):
+    transform = Affine(0.05, 0, ORIGIN[0], 0, 0.05, ORIGIN[1] - 20)
+    path = write_raster(tmp_path / "up.tif", as_bytes(picture(transform, 520, 400)), transform)
+    with Mosaic.open(path) as mosaic:
+        assert mosaic.grid.north_up
+        assert far_off(mosaic, MIDDLE) <= 1
+
+
+def test_a_mosaic_is_never_read_as_a_whole(tmp_path):
+    """Ninety gigapixels, of which a window is read."""
+    path = tmp_path / "vast.tif"
+    options = {"width": 300_000, "height": 300_000, "count": 3, "dtype": "uint8"}
+    storage = {"tiled": True, "compress": "deflate", "SPARSE_OK": True, "BIGTIFF": "YES"}
+    with rasterio.open(path, "w", crs=UTM, transform=transform_of(0.05), **options, **storage):
+        pass
+    image, valid = Mosaic.open(path).read(PixelBox(90_000, 90_000, 90_100, 90_100))
+    assert valid.all()
+    assert not image.any()
+
+
 def test_sixteen_bits_are_stretched_once_for_the_whole_mosaic(tmp_path):
     transform = transform_of(0.1)
     bands = (picture(transform, 260, 200) * 40).astype(np.uint16)
