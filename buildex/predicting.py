@@ -22,14 +22,17 @@ from numpy.typing import NDArray
 from buildex.config import Track, silent
 from buildex.errors import ConfigError, VectorError
 from buildex.geo.boxes import PixelBox
-from buildex.geo.footprints import Footprints, object_array
+from buildex.geo.finishing import Finishing, finish
+from buildex.geo.footprints import Footprints
 from buildex.geo.grid import Grid
 from buildex.geo.grouping import Grouping, GroupingMethod, polygons_of
 from buildex.geo.instances import RoiMaps, Tile
 from buildex.geo.keypoints import RoiCodec
+from buildex.geo.regularize import Method, Regularizing
 from buildex.geo.sightings import Sighting, Sightings, sightings_of
 from buildex.geo.stitch import Stitching, stitch
 from buildex.geo.tiles import Cover, TilePlace, cover
+from buildex.geo.walls import Walls
 from buildex.io.crs import reprojected
 from buildex.io.preview import PREDICTED, write_preview
 from buildex.io.raster import Mosaic
@@ -44,11 +47,13 @@ class Segmenter(Protocol):
         size: side of its input in pixels.
         gsd: metres per pixel that it expects.
         codec: how its maps are drawn.
+        threshold: score from which its answers are buildings, where the user names none.
     """
 
     size: int
     gsd: float
     codec: RoiCodec
+    threshold: float
 
     def __call__(self, tiles: Sequence[Tile]) -> list[RoiMaps]:
         """Say what is in each tile."""
@@ -65,14 +70,26 @@ class PredictConfig:
     overlap: int = field(
         default=128, metadata={"help": "Pixels that neighbouring tiles share (10 cm each)."}
     )
-    threshold: float = field(
-        default=0.5, metadata={"help": "Score from which a building is drawn, 0 to 1."}
+    threshold: float | None = field(
+        default=None,
+        metadata={"help": "Score from which a building is drawn, 0 to 1; else the model's own."},
     )
     grouping: GroupingMethod = field(
         default="contour",
         metadata={"help": "How corners become polygons: along the mask, as in the paper, or none."},
     )
     min_area: float = field(default=1.5, metadata={"help": "Smallest building in square metres."})
+    regularize: Method = field(
+        default="right-angles",
+        metadata={"help": "How outlines are squared up; none leaves them as they were seen."},
+    )
+    tolerance: float | None = field(
+        default=None,
+        metadata={"help": "Metres that squaring may move an outline, at most; else 4 pixels."},
+    )
+    gap: float = field(
+        default=0.3, metadata={"help": "Metres across which neighbours come to share a wall."}
+    )
     batch_size: int = field(default=4, metadata={"help": "Tiles per step of the network."})
     crs: str | None = field(
         default=None, metadata={"help": "CRS of a mosaic that has none, e.g. EPSG:32737."}
@@ -80,10 +97,22 @@ class PredictConfig:
     overwrite: bool = field(default=False, metadata={"help": "Replace the output if it exists."})
 
     def __post_init__(self) -> None:
-        if not 0 < self.threshold <= 1:
+        if self.threshold is not None and not 0 < self.threshold <= 1:
             raise ConfigError(f"threshold is {self.threshold}", hint="use a number from 0 to 1")
         if self.batch_size < 1:
             raise ConfigError(f"batch size is {self.batch_size}", hint="use 1 or more")
+        for name in ("tolerance", "gap", "min_area"):
+            value = getattr(self, name)
+            if value is not None and not value >= 0:
+                raise ConfigError(f"{name} is {value}", hint="use 0 or more")
+
+    def finishing(self, gsd: float) -> Finishing:
+        """How outlines become footprints, on pixels of `gsd` metres."""
+        tolerance = 4 * gsd if self.tolerance is None else self.tolerance
+        return Finishing(
+            Regularizing(method=self.regularize, tolerance=tolerance),
+            Walls(gap=self.gap, smallest=self.min_area),
+        )
 
 
 @dataclass(frozen=True)
@@ -237,6 +266,7 @@ def look(
     tiles = cover(grid, segmenter.size, _checked_overlap(config.overlap, segmenter.size))
     places = [place for place in tiles if area is None or _meets(area, place)]
     grouping = Grouping(method=config.grouping)
+    threshold = segmenter.threshold if config.threshold is None else config.threshold
     smallest = config.min_area / segmenter.gsd**2 / 4
     rows: list[Sighting] = []
     done, seconds = 0, 0.0
@@ -245,9 +275,9 @@ def look(
         answers = segmenter([tile for _, tile in batch])
         seconds += time.perf_counter() - started
         done += len(batch)
-        for (place, _), maps in zip(batch, answers, strict=True):
-            found = polygons_of(maps, segmenter.codec, score=config.threshold, grouping=grouping)
-            rows += sightings_of(found, place, tiles, smallest)
+        for (place, tile), maps in zip(batch, answers, strict=True):
+            found = polygons_of(maps, segmenter.codec, score=threshold, grouping=grouping)
+            rows += sightings_of(found, tile.valid, place, tiles, smallest)
     return Seen(
         Sightings.collect(rows), grid, tiles, area, done, len(places) - done, seconds
     )  # fmt: skip
@@ -281,30 +311,27 @@ def _batches(
 def buildings_of(
     seen: Seen, config: PredictConfig, model: tuple[str, str] = ("", "")
 ) -> Footprints:
-    """Stitch what was seen, keep what is inside the area of interest, move it to the ground."""
-    grid, area = seen.grid, seen.area
-    smallest = config.min_area / grid.gsd**2
-    whole = stitch(seen.sightings, Stitching(smallest=smallest))
-    centres = shapely.get_coordinates(shapely.centroid(whole.polygons)).reshape(-1, 2)
-    inside = np.ones(len(whole.polygons), dtype=bool)
-    if area is not None:
-        inside = shapely.contains_xy(area, centres[:, 0], centres[:, 1])
-    shapes, centres = whole.polygons[inside], centres[inside]
+    """Stitch what was seen, move it to the ground, finish it, keep the area of interest."""
+    grid = seen.grid
+    whole = stitch(seen.sightings, Stitching(smallest=config.min_area / grid.gsd**2))
+    ground = shapely.transform(whole.polygons, grid.to_ground)
+    done = finish(ground, whole.scores, config.finishing(grid.gsd))
+    centres = grid.to_pixel(shapely.get_coordinates(shapely.centroid(done.polygons)))
     owners = [seen.cover.owner(x, y) for x, y in centres.tolist()]
-    ground = shapely.transform(shapes, grid.to_ground)
-    ground = object_array([shapely.orient_polygons(polygon) for polygon in ground.tolist()])
+    whole = whole.take(done.kept)
     columns: dict[str, NDArray[Any]] = {
-        "score": np.round(whole.scores[inside], 4),
-        "area_m2": np.round(shapely.area(ground), 2),
-        "n_vertices": np.array(
-            [shapely.get_num_coordinates(p) - 1 - len(p.interiors) for p in ground], dtype=np.int64
-        ),
+        "score": np.round(whole.scores, 4),
+        **done.columns,
         "tile": np.array([f"r{row:04d}_c{col:04d}" for row, col in owners], dtype=object),
-        "joined": whole.joined[inside],
-        "model": np.full(len(ground), model[0], dtype=object),
-        "model_version": np.full(len(ground), model[1], dtype=object),
+        "joined": whole.joined,
+        "edge": whole.edge,
+        "model": np.full(len(owners), model[0], dtype=object),
+        "model_version": np.full(len(owners), model[1], dtype=object),
     }
-    return Footprints(ground, grid.crs, columns)
+    footprints = Footprints(done.polygons, grid.crs, columns)
+    if seen.area is None:
+        return footprints
+    return footprints.take(shapely.contains_xy(seen.area, centres[:, 0], centres[:, 1]))
 
 
 def _to_crs(footprints: Footprints, crs: str) -> Footprints:

@@ -37,7 +37,7 @@ HOUSES = [
 class Nothing:
     """A segmenter that sees no building."""
 
-    size, gsd, codec = 512, 0.10, RoiCodec()
+    size, gsd, codec, threshold = 512, 0.10, RoiCodec(), 0.5
 
     def __call__(self, tiles):
         return [no_instances(56) for _ in tiles]
@@ -75,7 +75,8 @@ def test_every_building_comes_back_once_whole_and_signed(mosaic, tmp_path):
     truth = sorted(house.area / 100 for house in HOUSES)
     assert sorted(layer.area_m2) == pytest.approx(truth, rel=0.01)
     assert list(layer.columns[:-1]) == [
-        "score", "area_m2", "n_vertices", "tile", "joined", "model", "model_version",
+        "score", "area_m2", "n_vertices", "orientation", "squareness", "regularized",
+        "tile", "joined", "edge", "model", "model_version",
     ]  # fmt: skip
     assert set(layer.model) == {"oracle"}
     assert layer.crs.to_epsg() == 32737

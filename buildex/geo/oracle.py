@@ -77,6 +77,7 @@ class Oracle:
         seed: int = 0,
     ) -> None:
         self.size, self.gsd = size, gsd
+        self.threshold = 0.5
         self.codec = codec or RoiCodec()
         self.smallest = smallest
         self.noise = noise

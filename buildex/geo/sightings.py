@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import shapely
 from numpy.typing import NDArray
+from scipy.ndimage import binary_dilation
 
 from buildex.geo.boxes import PixelBox
 from buildex.geo.footprints import Polygons, object_array, repaired, to_polygon
@@ -30,6 +31,7 @@ class Sightings:
         boxes: (N, 4) the box of the tile that saw it: x0, y0, x1, y1.
         cores: (N, 4) the part of the mosaic that this tile owns; cores divide the mosaic.
         cut: (N,) whether it touches an inner edge of that tile.
+        edge: (N,) whether it touches the end of the mosaic: its frame, or nodata.
     """
 
     polygons: Polygons
@@ -37,6 +39,7 @@ class Sightings:
     boxes: NDArray[np.float64]
     cores: NDArray[np.float64]
     cut: NDArray[np.bool_]
+    edge: NDArray[np.bool_]
 
     def __len__(self) -> int:
         return len(self.polygons)
@@ -58,6 +61,7 @@ class Sightings:
             boxes=_corners([r.box for r in rows]),
             cores=_corners([r.core for r in rows]),
             cut=np.array([r.cut for r in rows], dtype=bool),
+            edge=np.array([r.edge for r in rows], dtype=bool),
         )
 
 
@@ -69,14 +73,28 @@ class Sighting(NamedTuple):
     box: PixelBox
     core: PixelBox
     cut: bool
+    edge: bool
 
 
 def sightings_of(
-    found: Sequence[tuple[Rings, float]], place: TilePlace, tiles: Cover, smallest: float
+    found: Sequence[tuple[Rings, float]],
+    valid: NDArray[np.bool_],
+    place: TilePlace,
+    tiles: Cover,
+    smallest: float,
 ) -> Iterator[Sighting]:
-    """The polygons of one tile, valid, inside it, in pixels of the working grid."""
+    """The polygons of one tile, valid, inside it, in pixels of the working grid.
+
+    Args:
+        found: polygons in tile pixels with their scores.
+        valid: (h, w) pixels of the tile that show ground.
+        place: the tile.
+        tiles: all tiles.
+        smallest: area in pixels under which a polygon is no building.
+    """
     box, core = place.box, tiles.core(place.row, place.col)
     view = shapely.box(box.x0, box.y0, box.x1, box.y1)
+    ended = _near_nothing(valid)
     for rings, score in found:
         moved = tuple(ring + np.array([box.x0, box.y0]) for ring in rings)
         parts = repaired(to_polygon(moved))
@@ -85,7 +103,25 @@ def sightings_of(
         if not parts or parts[0].area < smallest:
             continue
         cut = _touches_inner_edge(parts[0].bounds, place, tiles)
-        yield Sighting(parts[0], score, box, core, cut)
+        yield Sighting(parts[0], score, box, core, cut, _touches_nothing(parts[0], ended, box))
+
+
+def _near_nothing(valid: NDArray[np.bool_], reach: int = 2) -> NDArray[np.bool_] | None:
+    """Pixels within `reach` of one without ground; None where there is ground everywhere."""
+    if valid.all():
+        return None
+    near: NDArray[np.bool_] = binary_dilation(~valid, iterations=reach)
+    return near
+
+
+def _touches_nothing(
+    polygon: shapely.Polygon, ended: NDArray[np.bool_] | None, box: PixelBox
+) -> bool:
+    if ended is None:
+        return False
+    points = shapely.get_coordinates(shapely.segmentize(polygon, 1.0)) - (box.x0, box.y0)
+    col, row = np.clip(points.astype(np.int64), 0, np.array(ended.shape)[::-1] - 1).T
+    return bool(ended[row, col].any())
 
 
 def _corners(boxes: Sequence[PixelBox]) -> NDArray[np.float64]:

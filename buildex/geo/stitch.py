@@ -1,4 +1,4 @@
-"""From what tiles saw to buildings: each once, whole, and overlapping no other.
+"""From what tiles saw to buildings: each once, and whole.
 
 All coordinates are pixels of the mosaic's working grid. Pairs are found by an index, so the
 work grows as n log n.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import shapely
@@ -24,11 +25,24 @@ ON_LINE = 0.01  # pixels: a vertex so near to a line between cores was made ther
 
 @dataclass(frozen=True)
 class Stitched:
-    """Buildings of the whole mosaic: polygons (N,), scores (N,), joined across tiles (N,)."""
+    """Buildings of the whole mosaic.
+
+    Attributes:
+        polygons: (N,) in pixels of the working grid.
+        scores: (N,) the best of its sightings'.
+        joined: (N,) whether it was put together from parts.
+        edge: (N,) whether it touches the end of the mosaic.
+    """
 
     polygons: Polygons
     scores: NDArray[np.float64]
     joined: NDArray[np.bool_]
+    edge: NDArray[np.bool_]
+
+    def take(self, index: NDArray[Any], polygons: Polygons | None = None) -> Stitched:
+        """The buildings at the given positions, with other polygons if they are given."""
+        shapes = self.polygons[index] if polygons is None else polygons
+        return Stitched(shapes, self.scores[index], self.joined[index], self.edge[index])
 
 
 @dataclass(frozen=True)
@@ -53,25 +67,24 @@ DEFAULT = Stitching()
 
 
 def stitch(seen: Sightings, settings: Stitching = DEFAULT) -> Stitched:
-    """Join parts, drop doubles, remove overlaps."""
-    groups = _parts_of_one(seen, settings)
+    """Join parts and drop doubles; buildings may still overlap, see `geo.walls`."""
     owned = seen.owned
-    polygons, scores, rank, joined = [], [], [], []
-    for members in groups:
+    polygons, rows = [], []
+    for members in _parts_of_one(seen, settings):
         whole = _joined(seen, members, settings)
-        if whole is None:
+        if whole is None or whole.area < settings.smallest:
             continue
         complete = len(members) > 1 or not seen.cut[members[0]]
+        rank = (~np.bool_(complete), ~owned[members].any(), -seen.scores[members].max())
         polygons.append(whole)
-        scores.append(float(seen.scores[members].max()))
-        rank.append((complete, bool(owned[members].any())))
-        joined.append(len(members) > 1)
-    shapes = object_array(polygons)
-    score, is_joined = np.array(scores, dtype=float), np.array(joined, dtype=bool)
-    keep = _without_doubles(shapes, _priority(score, rank), settings)
-    shapes, score, is_joined = shapes[keep], score[keep], is_joined[keep]
-    shapes, kept = without_overlaps(shapes, score, settings.smallest)
-    return Stitched(shapes, score[kept], is_joined[kept])
+        rows.append((*rank, len(members) > 1, seen.edge[members].any()))
+    table = np.array(rows, dtype=np.float64).reshape(-1, 5)
+    all_of_them = Stitched(
+        object_array(polygons), -table[:, 2], table[:, 3].astype(bool), table[:, 4].astype(bool)
+    )
+    # Complete ones first, then those seen by the tile that owns them, then by score.
+    order = np.lexsort((np.arange(len(table)), table[:, 2], table[:, 1], table[:, 0]))
+    return all_of_them.take(_without_doubles(all_of_them.polygons, order, settings))
 
 
 def overlapping_pairs(polygons: Polygons) -> tuple[Index, Index]:
@@ -84,54 +97,6 @@ def overlapping_pairs(polygons: Polygons) -> tuple[Index, Index]:
     i, j = i[once], j[once]
     order = np.lexsort((j, i))
     return i[order].astype(np.int64), j[order].astype(np.int64)
-
-
-def without_overlaps(
-    polygons: Polygons, scores: NDArray[np.float64], smallest: float = 0.0
-) -> tuple[Polygons, Index]:
-    """Give every overlap to the building with the higher score.
-
-    Args:
-        polygons: (N,).
-        scores: (N,); of equals the earlier one goes first.
-        smallest: a building with less area than this afterwards is dropped, and so is one
-            that loses more than half of itself.
-
-    Returns:
-        Polygons (K,) and which of the given ones they are (K,), in the given order.
-    """
-    i, j = overlapping_pairs(polygons)
-    rank = np.empty(len(polygons), dtype=np.int64)
-    rank[np.lexsort((np.arange(len(polygons)), -scores))] = np.arange(len(polygons))
-    rivals: dict[int, list[int]] = {}
-    for a, b in zip(i.tolist(), j.tolist(), strict=True):
-        winner, loser = (a, b) if rank[a] < rank[b] else (b, a)
-        rivals.setdefault(loser, []).append(winner)
-    out = polygons.copy()
-    alive = np.array([p.area >= smallest for p in polygons], dtype=bool)
-    for index in np.argsort(rank).tolist():
-        if not alive[index] or index not in rivals:
-            continue
-        winners = [out[w] for w in rivals[index] if alive[w]]
-        left = _less(out[index], winners)
-        if left is None or left.area < max(smallest, 0.5 * polygons[index].area):
-            alive[index] = False
-        else:
-            out[index] = left
-    kept = np.flatnonzero(alive)
-    return out[kept], kept
-
-
-def _less(polygon: shapely.Polygon, winners: list[shapely.Polygon]) -> shapely.Polygon | None:
-    """The largest part of a polygon outside others, on a lattice of a thousandth of a pixel."""
-    for winner in winners:
-        if shapely.area(shapely.intersection(polygon, winner)) <= 1e-9:
-            continue
-        parts = repaired(shapely.difference(polygon, winner))
-        if not parts:
-            return None
-        polygon = parts[0]
-    return polygon
 
 
 def _parts_of_one(seen: Sightings, settings: Stitching) -> list[Index]:
@@ -217,13 +182,6 @@ def _without_seam(ring: Ring, lines_x: Ring, lines_y: Ring, most: float) -> Ring
             break
         ring = np.delete(ring, least, axis=0)
     return ring
-
-
-def _priority(scores: NDArray[np.float64], rank: list[tuple[bool, bool]]) -> Index:
-    """Complete ones first, then those seen by the tile that owns them, then by score."""
-    complete = np.array([r[0] for r in rank], dtype=bool)
-    owned = np.array([r[1] for r in rank], dtype=bool)
-    return np.lexsort((np.arange(len(scores)), -scores, ~owned, ~complete)).astype(np.int64)
 
 
 def _without_doubles(polygons: Polygons, order: Index, settings: Stitching) -> Index:

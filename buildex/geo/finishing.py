@@ -1,0 +1,78 @@
+"""From stitched outlines to footprints: square them up, let neighbours share walls, describe.
+
+Everything here is in ground metres of a metric CRS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from buildex.geo.axes import orientations, squareness
+from buildex.geo.footprints import Polygons, object_array
+from buildex.geo.regularize import Regularizing, regularize
+from buildex.geo.walls import Walls, share_walls
+
+
+@dataclass(frozen=True)
+class Finishing:
+    """Settings; lengths in metres, areas in square metres.
+
+    Attributes:
+        regularizing: how outlines are squared up.
+        walls: how neighbours come to share one wall; its `smallest` drops what is too small.
+    """
+
+    regularizing: Regularizing = field(default_factory=Regularizing)
+    walls: Walls = field(default_factory=Walls)
+
+
+@dataclass(frozen=True)
+class Finished:
+    """Valid polygons (K,) that do not overlap.
+
+    Attributes:
+        polygons: (K,), outlines counter-clockwise.
+        kept: (K,) which of the given ones they are, rising.
+        columns: what can be said of each from its shape: `area_m2`, `n_vertices`,
+            `orientation` (bearing of the main axis, 0 to 90 degrees clockwise from grid
+            north), `squareness` (share of edges along the main axes), `regularized` (see
+            `geo.regularize.Regularized.status`).
+    """
+
+    polygons: Polygons
+    kept: NDArray[np.int64]
+    columns: Mapping[str, NDArray[Any]]
+
+
+def finish(polygons: Polygons, scores: NDArray[np.float64], settings: Finishing) -> Finished:
+    """Regularize, share walls, remove overlaps, describe.
+
+    Args:
+        polygons: (N,) valid polygons; they may overlap.
+        scores: (N,); what overlaps goes to the higher one.
+        settings: how.
+    """
+    squared = regularize(polygons, settings.regularizing)
+    walled = share_walls(squared.polygons, scores, settings.walls)
+    shapes = object_array([shapely.orient_polygons(p) for p in walled.polygons])
+    columns = {
+        "area_m2": np.round(shapely.area(shapes), 2),
+        "n_vertices": vertex_counts(shapes),
+        "orientation": np.round(orientations(shapes), 1),
+        "squareness": np.round(squareness(shapes), 3),
+        "regularized": squared.status[walled.kept].astype(object),
+    }
+    return Finished(shapes, walled.kept, columns)
+
+
+def vertex_counts(polygons: Polygons) -> NDArray[np.int64]:
+    """Vertices (N,) of all rings; a ring's closing point is none."""
+    rings = 1 + shapely.get_num_interior_rings(polygons)
+    counts: NDArray[np.int64] = (shapely.get_num_coordinates(polygons) - rings).astype(np.int64)
+    return counts
