@@ -1,0 +1,149 @@
+"""Overlaps that are left are cut off the building with the lower score."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import shapely
+
+from buildex.geo.footprints import repaired, to_rings
+from buildex.geo.grouping import turning_angles
+from buildex.geo.junctions import exact_junctions
+from buildex.geo.outlines import Index, Points, Polygons
+from buildex.geo.rings import segment_distances
+
+if TYPE_CHECKING:
+    from buildex.geo.walls import Walls
+
+NOTHING = 1e-12  # area of an overlap that is rounding, in squared units
+MOST_LOST = 0.5
+ROUNDS = 5
+SPIKE = 5.0
+
+
+def pairs_that_meet(polygons: Polygons) -> tuple[Index, Index]:
+    """Index pairs (i < j) of polygons that touch or overlap, sorted."""
+    if len(polygons) < 2:
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    i, j = shapely.STRtree(polygons).query(polygons, predicate="intersects")
+    once = i < j
+    i, j = i[once], j[once]
+    order = np.lexsort((j, i))
+    return i[order].astype(np.int64), j[order].astype(np.int64)
+
+
+def without_doubles(polygons: Polygons, rank: Index) -> Index:
+    """Positions of polygons that do not lie to more than half inside better ones, rising.
+
+    Args:
+        polygons: (N,) valid.
+        rank: (N,) a lower one is better.
+    """
+    i, j = pairs_that_meet(polygons)
+    shared = shapely.area(shapely.intersection(polygons[i], polygons[j]))
+    better, worse = np.where(rank[i] < rank[j], (i, j), (j, i))
+    areas = shapely.area(polygons)
+    doubtful = np.bincount(worse, shared, len(polygons)) > MOST_LOST * areas
+    gone = np.zeros(len(polygons), dtype=bool)
+    rivals: dict[int, list[int]] = {}
+    for a, b in zip(better.tolist(), worse.tolist(), strict=True):
+        rivals.setdefault(b, []).append(a)
+    for index in sorted(np.flatnonzero(doubtful).tolist(), key=rank.__getitem__):
+        winners = [polygons[k] for k in rivals[index] if not gone[k]]
+        left = shapely.difference(polygons[index], shapely.union_all(winners)).area
+        gone[index] = left < (1 - MOST_LOST) * areas[index]
+    return np.flatnonzero(~gone)
+
+
+def separated(polygons: Polygons, order: Index, originals: Polygons, settings: Walls) -> Polygons:
+    """Take overlaps off the lower scores until there are none.
+
+    Args:
+        polygons: (N,) valid.
+        order: (N,) their positions, best first.
+        originals: (N,) the polygons before they were moved.
+        settings: how junctions are made exact.
+
+    Returns:
+        Polygons (N,); None for one that lost more than half of what it was.
+    """
+    out = polygons.copy()
+    loose = np.array([a is not b for a, b in zip(out, originals, strict=True)], dtype=bool)
+    rank = np.empty(len(out), dtype=np.int64)
+    rank[order] = np.arange(len(out))
+    for attempt in range(ROUNDS):
+        here = np.flatnonzero(np.array([p is not None for p in out], dtype=bool))
+        shapes, changed = exact_junctions(out[here], settings, loose[here])
+        out[here], loose[here] = shapes, loose[here] | changed
+        i, j = _overlaps(out[here])
+        if len(i) == 0:
+            break
+        loose[here[i]] = loose[here[j]] = True
+        last = attempt == ROUNDS - 1
+        _cut(out, (here[i], here[j]), rank, settings.hair if last else 0.0)
+        _drop(out, originals)
+    return out
+
+
+def _overlaps(polygons: Polygons) -> tuple[Index, Index]:
+    i, j = pairs_that_meet(polygons)
+    shared = shapely.area(shapely.intersection(polygons[i], polygons[j])) > NOTHING
+    return i[shared], j[shared]
+
+
+def _cut(out: Polygons, pairs: tuple[Index, Index], rank: Index, berth: float) -> None:
+    """Cut the worse of each pair by the better, best first; a berth keeps them apart."""
+    better, worse = np.where(rank[pairs[0]] < rank[pairs[1]], pairs, pairs[::-1])
+    for k in np.lexsort((rank[better], rank[worse])).tolist():
+        winner, loser = out[better[k]], out[worse[k]]
+        if winner is None or loser is None:
+            continue
+        knife = winner.buffer(berth, join_style="mitre") if berth else winner
+        parts = repaired(shapely.difference(loser, knife))
+        if not parts:
+            out[worse[k]] = None
+        else:
+            out[worse[k]] = parts[0] if berth else tidied(parts[0], loser)
+
+
+def _drop(out: Polygons, originals: Polygons) -> None:
+    """Drop what lost more than half of itself."""
+    for k, polygon in enumerate(out):
+        if polygon is None or polygon is originals[k]:
+            continue
+        if polygon.area < (1 - MOST_LOST) * originals[k].area:
+            out[k] = None
+
+
+def tidied(polygon: shapely.Polygon, before: shapely.Polygon) -> shapely.Polygon:
+    """A polygon without the spikes and the straight points that a cut has made.
+
+    Args:
+        polygon: what was left by a cut.
+        before: the polygon that was cut; its own points stay, unless they are spikes.
+    """
+    known = {tuple(point) for point in shapely.get_coordinates(before).tolist()}
+    rings = [_tidy_ring(ring, known) for ring in to_rings(polygon)]
+    if len(rings[0]) < 3:
+        return polygon
+    tidy = shapely.Polygon(rings[0], [hole for hole in rings[1:] if len(hole) >= 3])
+    return tidy if tidy.is_valid else polygon
+
+
+def _tidy_ring(ring: Points, known: set[tuple[float, ...]]) -> Points:
+    while len(ring) > 3:
+        turn = turning_angles(ring)
+        fresh = np.array([tuple(point) not in known for point in ring.tolist()], dtype=bool)
+        sag = np.array(
+            [
+                segment_distances(ring[k : k + 1], ring[k - 1], ring[(k + 1) % len(ring)])[0]
+                for k in range(len(ring))
+            ]
+        )
+        useless = (turn > 180 - SPIKE) | (fresh & (sag < 1e-3))
+        if not useless.any():
+            break
+        worst = int(np.argmax(np.where(turn > 180 - SPIKE, 1e3 + turn, np.where(useless, 1, 0))))
+        ring = np.delete(ring, worst, axis=0)
+    return ring

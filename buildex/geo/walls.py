@@ -1,0 +1,185 @@
+"""Neighbours share their walls: no overlap, no sliver between them, and no more vertices.
+
+Facing walls (`wall_lines`) move to one line, corners follow and meet (`junctions`); what
+overlaps then is cut off the building with the lower score (`cuts`). Lengths are in the
+unit of the polygons: pixels of a metric grid, or metres; `Walls.scaled` converts.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+from scipy.sparse.csgraph import connected_components
+
+from buildex.geo.cuts import pairs_that_meet, separated, without_doubles
+from buildex.geo.junctions import joined_corners, moved_corners
+from buildex.geo.outlines import Flags, Index, Polygons, outlines_of, rebuilt
+from buildex.geo.wall_lines import common_lines, facing_edges
+
+
+@dataclass(frozen=True, kw_only=True)
+class Walls:
+    """Settings; lengths in metres by default.
+
+    Attributes:
+        gap: walls that face each other across less than this become one.
+        shift: how far either end of a wall may move.
+        angle: degrees between two walls that may become one.
+        snap: corners on a common wall nearer to each other than this become one.
+        most_change: share of a building's area that may be won or lost.
+        smallest: area under which a building is dropped.
+        nodes: whether a wall gets a vertex where a neighbour's corner meets it.
+        hair: where it gets none, how far such a corner stays off the wall.
+    """
+
+    gap: float = 0.3
+    shift: float = 0.5
+    angle: float = 15.0
+    snap: float = 0.3
+    most_change: float = 0.15
+    smallest: float = 0.0
+    nodes: bool = False
+    hair: float = 1e-5
+
+    def scaled(self, units: float) -> Walls:
+        """The same settings for polygons with so many units to the metre."""
+        return dataclasses.replace(
+            self,
+            gap=self.gap * units,
+            shift=self.shift * units,
+            snap=self.snap * units,
+            smallest=self.smallest * units**2,
+            hair=self.hair * units,
+        )
+
+
+DEFAULT = Walls()
+ROUNDS = 3  # after these, rows that are still spoilt keep their shapes
+
+
+@dataclass(frozen=True)
+class WallsResult:
+    """What came of N polygons.
+
+    Attributes:
+        polygons: (K,) valid polygons, none of which overlap.
+        kept: (K,) which of the given ones they are, rising.
+        moved: (K,) whether it differs from the given one.
+    """
+
+    polygons: Polygons
+    kept: Index
+    moved: Flags
+
+
+def share_walls(
+    polygons: NDArray[np.object_], scores: NDArray[np.float64], settings: Walls = DEFAULT
+) -> WallsResult:
+    """Let neighbours share one wall where they face each other across a gap or an overlap.
+
+    Buildings that would change by more than `settings.most_change` keep their shape and
+    their neighbours come to them. An overlap that is left goes to the higher score; a
+    building that loses more than half of itself to better ones is dropped. A building with
+    no neighbour within `settings.gap` comes back as it was, bit for bit. The same input
+    gives the same output; of equal scores the earlier building goes first.
+
+    Args:
+        polygons: (N,) valid shapely Polygons in a metric unit.
+        scores: (N,) above 0.
+        settings: how far to go.
+    """
+    rank = np.empty(len(polygons), dtype=np.int64)
+    rank[np.lexsort((np.arange(len(polygons)), -scores))] = np.arange(len(polygons))
+    big = np.flatnonzero(shapely.area(polygons) >= max(settings.smallest, 1e-300))
+    alive = big[without_doubles(polygons[big], rank[big])]
+    out = _in_rounds(polygons[alive], scores[alive], settings)
+    large = np.array([p is not None and p.area >= settings.smallest for p in out], dtype=bool)
+    kept = alive[large]
+    moved = np.array([p is not polygons[k] for p, k in zip(out[large], kept, strict=True)])
+    return WallsResult(out[large], kept, moved.astype(bool))
+
+
+def _in_rounds(polygons: Polygons, scores: NDArray[np.float64], settings: Walls) -> Polygons:
+    """Share walls; a row in which a building is spoilt is done again with that one fixed."""
+    near = _neighbours(polygons, settings.gap)
+    count, rows = connected_components(near, directed=False)
+    out = polygons.copy()
+    fixed = np.zeros(len(polygons), dtype=bool)
+    todo = np.flatnonzero(np.bincount(rows, minlength=count)[rows] > 1)
+    attempt = 0
+    while len(todo):
+        if attempt == ROUNDS:
+            fixed[todo] = True
+        out[todo], lost = _once(polygons[todo], scores[todo], fixed[todo], settings)
+        spoilt = np.zeros(len(polygons), dtype=bool)
+        spoilt[todo] = lost
+        spoilt |= _intruders(out, polygons, near)
+        spoilt &= ~fixed
+        fixed |= spoilt
+        again = np.zeros(count, dtype=bool)
+        again[rows[spoilt]] = True
+        todo = np.flatnonzero(again[rows])
+        attempt = min(attempt + 1, ROUNDS)
+    return out
+
+
+def _neighbours(polygons: Polygons, distance: float) -> csr_matrix:
+    """Which polygons (N, N) lie within a distance of each other, themselves included."""
+    i, j = shapely.STRtree(polygons).query(polygons, predicate="dwithin", distance=distance)
+    return csr_matrix((np.ones(len(i), dtype=bool), (i, j)), shape=(len(polygons),) * 2)
+
+
+def _intruders(out: Polygons, originals: Polygons, near: csr_matrix) -> Flags:
+    """Moved polygons (N,) that now meet one that was no neighbour."""
+    i, j = pairs_that_meet(out)
+    strange = ~np.asarray(near[i, j]).ravel().astype(bool)
+    moved = np.array([a is not b for a, b in zip(out, originals, strict=True)], dtype=bool)
+    met = np.zeros(len(out), dtype=bool)
+    met[i[strange]] = met[j[strange]] = True
+    return np.asarray(met & moved)
+
+
+def _once(
+    polygons: Polygons, scores: NDArray[np.float64], fixed: Flags, settings: Walls
+) -> tuple[Polygons, Flags]:
+    """One round: the polygons, None where one is lost, and those not fixed that it spoilt."""
+    moved, broken = _moved(polygons, scores, fixed, settings)
+    order = np.lexsort((np.arange(len(scores)), -scores))
+    out = separated(moved, order, polygons, settings)
+    before = shapely.area(polygons)
+    after = np.array([0.0 if p is None else p.area for p in out])
+    spoilt = broken | (np.abs(after - before) > settings.most_change * before)
+    return out, spoilt & ~fixed
+
+
+def _moved(
+    polygons: Polygons, scores: NDArray[np.float64], fixed: Flags, settings: Walls
+) -> tuple[Polygons, Flags]:
+    """Polygons with their walls on the common lines, and which could not follow."""
+    outlines = outlines_of(polygons)
+    still = fixed[outlines.owner]
+    weights = np.maximum(scores, 1e-3)[outlines.owner]
+    lines = common_lines(outlines, facing_edges(outlines, settings), weights, still, settings)
+    points = moved_corners(outlines, lines, 3 * settings.shift)
+    points[still] = outlines.points[still]
+    points = joined_corners(
+        outlines, points, lines, np.where(still, np.inf, weights), settings.snap
+    )
+    into, out = lines.group[outlines.before], lines.group
+    keep = ~((into >= 0) & (into == out)) | still
+    touched = np.zeros(len(polygons), dtype=bool)
+    touched[outlines.owner[(points != outlines.points).any(axis=1)]] = True
+    result, broken = polygons.copy(), np.zeros(len(polygons), dtype=bool)
+    shapes = rebuilt(outlines, points, keep, touched)
+    change = np.abs(shapely.area(shapes) - shapely.area(polygons[touched]))
+    good = shapely.is_valid(shapes)
+    good &= change <= settings.most_change * shapely.area(polygons[touched])
+    places = np.flatnonzero(touched)
+    result[places[good]] = shapes[good]
+    broken[places[~good]] = True
+    return result, broken
