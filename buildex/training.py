@@ -5,28 +5,22 @@
     RUN/checkpoints/    last.ckpt (to go on), best.ckpt (on validation)
     RUN/model/          the best network, ready for `buildex predict --model RUN/model`
 
-Runs with torch, torchvision, timm and lightning alone: nothing here knows rasters.
+Runs with torch, torchvision, timm and lightning alone: nothing here knows rasters. They are
+imported when training starts, because they take seconds.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
-import logging
+import math
+import os
 import shutil
-import signal
 import subprocess
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
-
-import lightning
-import torch
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, WeightAveraging
-from lightning.pytorch.loggers import Logger, TensorBoardLogger
-from torch.utils.data import DataLoader
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import buildex
 from buildex.config import Track, silent, to_toml
@@ -34,15 +28,26 @@ from buildex.errors import ConfigError, OutputError, TrainingError
 from buildex.geo.keypoints import RoiCodec
 from buildex.io.dataset import Dataset, SceneTiles
 from buildex.nn.augment import Augment
-from buildex.nn.batch import Batch, Crops, EpochSampler, WholeTiles, collate, scene_weight
-from buildex.nn.device import choose_device, hardware, use_bf16
-from buildex.nn.history import SCORES, History, Progress, SaveOnInterrupt
-from buildex.nn.module import Learning, TrainingModule
-from buildex.nn.network import Network, NetworkSpec
-from buildex.nn.weights import ModelCard, save_model
+from buildex.nn.settings import TRAIN, VAL, Feeding, Learning, Loop, NetworkSpec
 
-TRAIN, VAL = "train", "val"
+if TYPE_CHECKING:
+    from buildex.nn.fitting import Fitted
+    from buildex.nn.weights import ModelCard
+
 Tell = Callable[[str], None]
+COUNTS = ("steps", "batch_size", "accumulate", "devices", "rois", "save_every", "log_every")
+RANGES: dict[str, tuple[float, float]] = {  # least and most
+    **dict.fromkeys(COUNTS, (1, math.inf)),
+    "size": (64, 4096),
+    "cells": (8, 256),
+    "lr": (1e-7, 1),
+    "average": (0, 0.99999),
+    "frozen_stages": (0, 5),
+    "scale_low": (0.1, 10),
+    "scale_high": (0.1, 10),
+    "workers": (0, math.inf),
+}
+P = TypeVar("P")
 
 
 def _option(default: Any, text: str, **metadata: Any) -> Any:
@@ -115,13 +120,20 @@ class TrainConfig:
     seed: int = _option(0, "Seed of all chance.")
 
     def __post_init__(self) -> None:
-        if self.cells % 2 or self.cells < 8:
-            raise ConfigError(f"cells is {self.cells}", hint="use an even number, 8 or more")
-        if self.size % 32 or self.size < 64:
-            raise ConfigError(f"size is {self.size}", hint="use a multiple of 32, 64 or more")
-        for name in ("steps", "batch_size", "accumulate", "devices", "save_every", "log_every"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}", hint="use 1 or more")
+        if self.cells % 2:
+            raise ConfigError(f"cells is {self.cells}", hint="use an even number")
+        if self.size % 32:
+            raise ConfigError(f"size is {self.size}", hint="use a multiple of 32")
+        for name, (least, most) in RANGES.items():
+            value = getattr(self, name)
+            if not least <= value <= most:
+                hint = f"use {least} or more" if most == math.inf else f"use {least} to {most}"
+                raise ConfigError(f"{name} is {value}", hint=hint)
+        if self.scale_low > self.scale_high:
+            raise ConfigError(
+                f"scale_low is {self.scale_low}, scale_high {self.scale_high}",
+                hint="let the least zoom be the smaller one",
+            )
         if self.steps_per_epoch < 1:
             raise ConfigError(
                 f"an epoch of {self.samples_per_epoch} samples is less than one step",
@@ -151,23 +163,34 @@ class TrainConfig:
     @property
     def codec(self) -> RoiCodec:
         """How maps are drawn."""
-        return RoiCodec(cells=self.cells, margin=self.margin, spread=self.spread)
+        return self._part(RoiCodec)
 
     @property
-    def augment(self) -> Augment:
-        """How samples are changed."""
-        usual, factor = Augment(), self.degrade
-        return dataclasses.replace(
-            usual, scale_low=self.scale_low, scale_high=self.scale_high, turn=self.turn,
-            light=self.light, haze=usual.haze * factor, blur=usual.blur * factor,
-            noise=usual.noise * factor, jpeg=usual.jpeg * factor,
-        )  # fmt: skip
+    def feeding(self) -> Feeding:
+        """Which samples the network gets: as many as make whole steps."""
+        samples = self.steps_per_epoch * self.batch_size * self.devices * self.accumulate
+        return self._part(Feeding, samples=samples, augment=self._augment)
+
+    @property
+    def loop(self) -> Loop:
+        """How long and where training runs."""
+        return self._part(Loop, folder=self.output, steps=self.total_steps)
 
     def learning(self, gsd: float) -> Learning:
         """How the network learns, on pixels of `gsd` metres."""
-        names = {spec.name for spec in dataclasses.fields(Learning)} - {"steps", "gsd"}
-        same = {name: getattr(self, name) for name in names}
-        return Learning(steps=self.total_steps, gsd=gsd, **same)
+        return self._part(Learning, steps=self.total_steps, gsd=gsd)
+
+    @property
+    def _augment(self) -> Augment:
+        usual = Augment()
+        chances = ("haze", "blur", "noise", "jpeg")
+        return self._part(Augment, **{n: getattr(usual, n) * self.degrade for n in chances})
+
+    def _part(self, cls: type[P], **others: Any) -> P:
+        """A part's settings: those of the same name, and `others`."""
+        names = {spec.name for spec in dataclasses.fields(cls)}  # type: ignore[arg-type]
+        same = {name: getattr(self, name) for name in names - set(others) if hasattr(self, name)}
+        return cls(**same, **others)
 
 
 @dataclass(frozen=True)
@@ -190,7 +213,11 @@ class TrainReport:
 
     def as_dict(self) -> dict[str, Any]:
         """For programs."""
-        return {**dataclasses.asdict(self), "run": str(self.run), "model": str(self.model)}
+        best = {name: None if math.isnan(value) else value for name, value in self.best.items()}
+        return {
+            "run": str(self.run), "model": str(self.model), "steps": self.steps,
+            "hours": self.hours, "best": best,
+        }  # fmt: skip
 
 
 def train(
@@ -207,30 +234,42 @@ def train(
         DatasetError: if a dataset cannot be used.
         OutputError: if the run exists and neither `resume` nor `overwrite` is set.
         TrainingError: if there is nothing to learn from, or to go on from.
+        ModelError: if the encoder is unknown or its weights cannot be had.
         KeyboardInterrupt: when interrupted, after a checkpoint was saved.
     """
-    started = time.monotonic()
     datasets = [Dataset.open(path) for path in config.datasets]
-    scenes = _scenes(datasets, config)
-    checkpoint = prepare_run(config)
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    torch.manual_seed(config.seed)
-    device = choose_device(config.device)
+    scenes = _scenes(datasets, config.feeding)
+    checkpoint = check_run(config)
+    from buildex.nn.device import choose_device, hardware
+    from buildex.nn.fitting import Loaders, fit, new_module
+    from buildex.nn.weights import save_model
+
+    if not first_process():
+        track, tell = silent, lambda _: None
+    made_on = hardware(choose_device(config.device))
     first_weights = "" if checkpoint or config.pretrained == "none" else config.pretrained
-    network = Network(config.network, first_weights).to(memory_format=torch.channels_last)
-    module = TrainingModule(network, config.codec, config.learning(scenes[0].gsd))
-    trainer = _trainer(config, device, track, tell)
-    loaders = Loaders(config, scenes)
+    learning = config.learning(scenes[0].gsd)
+    module = new_module(config.network, first_weights, config.codec, learning)
+    loaders = Loaders(scenes, config.feeding)
+    if checkpoint is None and first_process():
+        prepare_run(config)
     if not len(loaders.tiles):
         tell(f"no dataset has tiles of the split `{VAL}`: the last network will be exported")
-    _fit(trainer, module, loaders, checkpoint)
-    trainer.save_checkpoint(config.output / "checkpoints" / "last.ckpt")
-    hours = (time.monotonic() - started) / 3600
-    return _export(config, trainer, module, _provenance(config, datasets, device, hours))
+    fitted = fit(module, loaders, config.loop, checkpoint, track, tell)
+    model = config.output / "model"
+    if first_process():
+        provenance = {"hardware": made_on, **_provenance(config, datasets, fitted)}
+        save_model(module.network, _card(config, learning.gsd, fitted, provenance), model)
+    return TrainReport(config.output, model, fitted.steps, fitted.hours, fitted.best)
 
 
-def prepare_run(config: TrainConfig) -> Path | None:
-    """Make the run folder and write its `config.toml`; the checkpoint to go on from, if any.
+def first_process() -> bool:
+    """Whether the user started this process; Lightning starts one more for each further device."""
+    return os.environ.get("LOCAL_RANK", "0") == "0"
+
+
+def check_run(config: TrainConfig) -> Path | None:
+    """Whether the run can begin, touching nothing; the checkpoint to go on from, if any.
 
     Raises:
         OutputError: if the run exists and neither `resume` nor `overwrite` is set.
@@ -243,7 +282,7 @@ def prepare_run(config: TrainConfig) -> Path | None:
                 f"`{run}` has no checkpoint to go on from", hint="train without `--resume`"
             )
         return last
-    if run.exists() and (not run.is_dir() or any(run.iterdir())):
+    if first_process() and run.exists() and (not run.is_dir() or any(run.iterdir())):
         if not config.overwrite:
             raise OutputError(
                 f"`{run}` exists",
@@ -251,63 +290,25 @@ def prepare_run(config: TrainConfig) -> Path | None:
             )
         if not (run / "config.toml").is_file():
             raise OutputError(f"`{run}` is not a training run", hint="name another folder")
+    return None
+
+
+def prepare_run(config: TrainConfig) -> None:
+    """Make the run folder, in the place of an old one, and write its `config.toml`."""
+    run = config.output
+    if run.exists():
         shutil.rmtree(run)
     (run / "checkpoints").mkdir(parents=True)
     table = dataclasses.asdict(config)
     table["datasets"] = [str(path.resolve()) for path in config.datasets]
     del table["resume"], table["overwrite"], table["output"]
     (run / "config.toml").write_text(to_toml(table), encoding="utf-8")
-    return None
 
 
-class Loaders(lightning.LightningDataModule):
-    """Batches of training crops and of whole validation tiles."""
-
-    def __init__(self, config: TrainConfig, scenes: Sequence[SceneTiles]) -> None:
-        super().__init__()
-        self.config = config
-        self.crops = Crops(
-            scenes, TRAIN, config.size, config.augment, config.scene_weights, config.seed
-        )
-        self.tiles = WholeTiles(scenes, VAL)
-
-    def train_dataloader(self) -> DataLoader[Batch]:
-        """Crops, this process's share."""
-        assert self.trainer is not None
-        sampler = EpochSampler(
-            self.config.samples_per_epoch, self.trainer.global_rank, self.trainer.world_size
-        )
-        return self._loader(self.crops, sampler, drop_last=True)
-
-    def val_dataloader(self) -> DataLoader[Batch] | list[Any]:
-        """Tiles one by one, this process's share; they may differ in size."""
-        if not len(self.tiles):
-            return []
-        assert self.trainer is not None
-        sampler = EpochSampler(len(self.tiles), self.trainer.global_rank, self.trainer.world_size)
-        sampler.set_epoch = lambda epoch: None  # type: ignore[method-assign]
-        return self._loader(self.tiles, sampler, batch_size=1)
-
-    def _loader(
-        self, data: Any, sampler: EpochSampler, batch_size: int = 0, drop_last: bool = False
-    ) -> DataLoader[Batch]:
-        workers = self.config.workers
-        return DataLoader(
-            data,
-            batch_size=batch_size or self.config.batch_size,
-            sampler=sampler,
-            num_workers=workers,
-            collate_fn=collate,
-            drop_last=drop_last,
-            persistent_workers=workers > 0,
-        )
-
-
-def _scenes(datasets: Sequence[Dataset], config: TrainConfig) -> list[SceneTiles]:
+def _scenes(datasets: Sequence[Dataset], feeding: Feeding) -> list[SceneTiles]:
     """The scenes of all datasets, checked to be fit to learn from together."""
     scenes = [scene for dataset in datasets for scene in dataset.scenes]
-    weights = config.scene_weights
-    if not any(s.tiles(TRAIN) and scene_weight(s.name, weights) > 0 for s in scenes):
+    if not any(scene.tiles(TRAIN) and feeding.weight(scene.name) > 0 for scene in scenes):
         raise TrainingError(
             f"no dataset has tiles of the split `{TRAIN}`",
             hint="make one with `buildex tile`, and leave a scene with a weight above 0",
@@ -321,130 +322,25 @@ def _scenes(datasets: Sequence[Dataset], config: TrainConfig) -> list[SceneTiles
     return scenes
 
 
-def _trainer(
-    config: TrainConfig, device: torch.device, track: Track, tell: Tell
-) -> lightning.Trainer:
-    bf16 = use_bf16(device, config.precision)
-    return lightning.Trainer(
-        accelerator="gpu" if device.type == "cuda" else device.type,
-        devices=config.devices,
-        strategy="ddp" if config.devices > 1 else "auto",
-        precision="bf16-mixed" if bf16 else "32-true",
-        max_epochs=config.epochs,
-        accumulate_grad_batches=config.accumulate,
-        gradient_clip_val=config.clip or None,
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,
-        log_every_n_steps=config.log_every,
-        logger=_loggers(config.output, tell),
-        callbacks=_callbacks(config, track, tell),
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        default_root_dir=config.output,
-    )
+def _card(config: TrainConfig, gsd: float, fitted: Fitted, provenance: dict[str, Any]) -> ModelCard:
+    """What the model folder says beside the weights."""
+    from buildex.nn.weights import ModelCard
 
-
-def _loggers(run: Path, tell: Tell) -> list[Logger]:
-    """TensorBoard where it is installed; `metrics.csv` is written in any case."""
-    if any(importlib.util.find_spec(name) for name in ("tensorboard", "tensorboardX")):
-        return [TensorBoardLogger(run, name="", version="tensorboard")]
-    tell("tensorboard is not installed: losses go to metrics.csv only")
-    return []
-
-
-def _callbacks(config: TrainConfig, track: Track, tell: Tell) -> list[Callback]:
-    folder = config.output / "checkpoints"
-    best = f"val/{config.monitor}"
-    callbacks: list[Callback] = [
-        History(config.output, config.log_every, tell),
-        Progress(track, config.total_steps),
-        ModelCheckpoint(
-            folder, "best", monitor=best, mode="max", save_top_k=1, save_weights_only=True,
-            auto_insert_metric_name=False, enable_version_counter=False,
-        ),
-        ModelCheckpoint(
-            folder, "last", every_n_train_steps=config.save_every, save_top_k=1,
-            enable_version_counter=False,
-        ),
-        SaveOnInterrupt(folder / "last.ckpt"),
-    ]  # fmt: skip
-    if config.average > 0:
-        callbacks.append(averaging(config.average))
-    if config.patience > 0:
-        callbacks.append(EarlyStopping(best, mode="max", patience=config.patience))
-    return callbacks
-
-
-def averaging(decay: float) -> WeightAveraging:
-    """A moving average of the weights, used for validation and export.
-
-    Its decay grows with the steps n as (1 + n) / (10 + n) up to `decay`, so that the random
-    weights of the beginning are soon forgotten.
-    """
-
-    def move(average: torch.Tensor, now: torch.Tensor, count: torch.Tensor | int) -> torch.Tensor:
-        keep = min(decay, (1 + int(count)) / (10 + int(count)))
-        return average + (now - average) * (1 - keep)
-
-    return WeightAveraging(use_buffers=False, avg_fn=move)
-
-
-def _fit(
-    trainer: lightning.Trainer, module: TrainingModule, loaders: Loaders, checkpoint: Path | None
-) -> None:
-    """Run Lightning's loop; an interrupt comes out as KeyboardInterrupt."""
-    try:
-        trainer.fit(module, datamodule=loaders, ckpt_path=checkpoint, weights_only=True)
-    except SystemExit:
-        if not trainer.interrupted:
-            raise
-    if trainer.interrupted:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        raise KeyboardInterrupt
-
-
-def _export(
-    config: TrainConfig, trainer: lightning.Trainer, module: TrainingModule,
-    provenance: dict[str, Any],
-) -> TrainReport:  # fmt: skip
-    """Write the best network, or the last where nothing was validated, as a model folder."""
-    best = config.output / "checkpoints" / "best.ckpt"
-    found: dict[str, float] = {}
-    if best.is_file():
-        saved = torch.load(best, map_location="cpu", weights_only=True)
-        module.load_state_dict(saved["state_dict"], strict=True)
-        found = best_measures(config.output / "metrics.csv", config.monitor)
-    card = ModelCard(
-        name=config.name, version=config.version, gsd=module.learning.gsd, size=config.size,
-        network=config.network, codec=config.codec, score=found.get("threshold", 0.5),
-        provenance={**provenance, "steps": trainer.global_step}, validation=found,
+    return ModelCard(
+        name=config.name, version=config.version, gsd=gsd, size=config.size,
+        network=config.network, codec=config.codec, score=fitted.best.get("threshold", 0.5),
+        provenance=provenance, validation=fitted.best,
     )  # fmt: skip
-    folder = config.output / "model"
-    if trainer.is_global_zero:
-        save_model(module.network, card, folder)
-    return TrainReport(config.output, folder, trainer.global_step, provenance["hours"], found)
 
 
-def best_measures(table: Path, monitor: str) -> dict[str, float]:
-    """The measures of the best validation in a `metrics.csv`."""
-    import csv
-
-    with table.open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if row[f"val/{monitor}"]]
-    best = max(rows, key=lambda row: float(row[f"val/{monitor}"]))
-    return {name: float(best[f"val/{name}"]) for name in SCORES}
-
-
-def _provenance(
-    config: TrainConfig, datasets: Sequence[Dataset], device: torch.device, hours: float
-) -> dict[str, Any]:
+def _provenance(config: TrainConfig, datasets: Sequence[Dataset], fitted: Fitted) -> dict[str, Any]:
     return {
         "buildex": buildex.__version__,
         "commit": _commit(),
         "seed": config.seed,
-        "hardware": hardware(device),
-        "hours": round(hours, 3),
-        "torch": torch.__version__,
+        "hours": round(fitted.hours, 3),
+        "steps": fitted.steps,
+        "torch": version("torch"),
         "encoder_weights": Path(config.pretrained).name,
         "datasets": [dataset.fingerprint for dataset in datasets],
         "scenes": sorted({scene.name for dataset in datasets for scene in dataset.scenes}),

@@ -9,7 +9,7 @@ import click
 
 from buildex.cli.console import result, say, track
 from buildex.cli.options import collect, config_options
-from buildex.training import TrainConfig, train
+from buildex.training import TrainConfig, first_process, train
 
 
 @click.command(
@@ -49,4 +49,5 @@ def command(
     if not config.datasets:
         raise click.UsageError("name at least one dataset folder")
     report = train(config, track=track, tell=say)
-    result(report.text(), report.as_dict(), as_json)
+    if first_process():
+        result(report.text(), report.as_dict(), as_json)

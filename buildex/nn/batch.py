@@ -7,8 +7,7 @@ samples of H x W pixels, N buildings in one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from fnmatch import fnmatch
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -19,7 +18,8 @@ from torch.utils.data import Dataset, Sampler
 
 from buildex.geo.boxes import PixelBox
 from buildex.geo.rings import Rings, area, bounds, clip, fill, transformed
-from buildex.nn.augment import Augment, draw_matrix, recolour, warp
+from buildex.nn.augment import draw_matrix, recolour, warp
+from buildex.nn.settings import TRAIN, VAL, Feeding
 
 Pixels = NDArray[np.uint8]
 Flags = NDArray[np.bool_]
@@ -73,7 +73,7 @@ class Shape(NamedTuple):
     """A building as a sample shows it."""
 
     rings: Rings  # in pixels of the sample, outline first
-    corners: tuple[Flags, ...]  # for each ring, False where the sample's edge made the point
+    corners: tuple[Flags, ...]  # for each ring, False where a point is no corner to be seen
 
 
 class Sample(NamedTuple):
@@ -133,7 +133,8 @@ class SceneTruth:
         Args:
             box: scene pixels that cover the sample.
             matrix: 2 x 3, scene to sample pixels.
-            valid: (H, W) of the sample; a building mostly outside it is left out.
+            valid: (H, W) of the sample; a building mostly outside it is left out, and a
+                corner outside it is none.
         """
         x0, y0, x1, y1 = self.boxes.T
         near = (x0 < box.x1) & (x1 > box.x0) & (y0 < box.y1) & (y1 > box.y0)
@@ -141,7 +142,7 @@ class SceneTruth:
         for index in np.flatnonzero(near):
             shape = visible(transformed(self.rings[index], matrix), valid.shape[1], valid.shape[0])
             if shape is not None and mostly_inside(shape.rings, valid):
-                found.append(shape)
+                found.append(without_hidden(shape, valid))
         return found
 
 
@@ -156,52 +157,50 @@ def mostly_inside(rings: Rings, valid: Flags) -> bool:
     return bool(window[inside].mean() >= 0.5) if inside.any() else False
 
 
+def without_hidden(shape: Shape, valid: Flags) -> Shape:
+    """The same building; what lies on a pixel that is not valid is no corner: nobody sees it."""
+    height, width = valid.shape
+    corners = []
+    for ring, flags in zip(shape.rings, shape.corners, strict=True):
+        x, y = ring.astype(np.int64).T
+        corners.append(flags & valid[y.clip(0, height - 1), x.clip(0, width - 1)])
+    return Shape(shape.rings, tuple(corners))
+
+
 class Crops(Dataset[Sample]):
     """Training samples: turned, scaled and recoloured cuts of real pixels, without end.
 
-    Sample `index` depends on the seed and on `index` alone.
+    Sample `index` depends on the seed and on `index` alone. A scene is seen as often as it
+    has tiles, times its weight.
 
     Args:
-        scenes: of all datasets.
-        split: whose tiles are cut.
-        size: side of a sample in pixels.
-        augment: how much is changed.
-        scene_weights: glob of scene names to a factor; without one a scene counts by its tiles.
-        seed: of all chance.
+        scenes: of all datasets; those with tiles of the split `train` are cut.
+        feeding: how.
     """
 
-    def __init__(
-        self, scenes: Sequence[Scene], split: str, size: int, augment: Augment,
-        scene_weights: Mapping[str, float], seed: int,
-    ) -> None:  # fmt: skip
-        self.split, self.size, self.augment, self.seed = split, size, augment, seed
-        self.scenes = [scene for scene in scenes if scene.tiles(split)]
-        self.truths = [SceneTruth(scene, split) for scene in self.scenes]
-        self.tiles = [(i, t) for i, scene in enumerate(self.scenes) for t in scene.tiles(split)]
-        weights = [scene_weight(scene.name, scene_weights) for scene in self.scenes]
-        chances = np.array([weights[i] for i, _ in self.tiles])
-        self.chances = chances / chances.sum() if chances.sum() > 0 else chances
+    def __init__(self, scenes: Sequence[Scene], feeding: Feeding) -> None:
+        self.feeding = feeding
+        self.scenes = [scene for scene in scenes if scene.tiles(TRAIN)]
+        self.truths = [SceneTruth(scene, TRAIN) for scene in self.scenes]
+        self.tiles = [(i, t) for i, scene in enumerate(self.scenes) for t in scene.tiles(TRAIN)]
+        chances = np.array([feeding.weight(self.scenes[i].name) for i, _ in self.tiles])
+        self.chances = chances / chances.sum()
 
     def __getitem__(self, index: int) -> Sample:
         """Cut one sample."""
-        rng = np.random.default_rng((self.seed, index))
+        size, augment = self.feeding.size, self.feeding.augment
+        rng = np.random.default_rng((self.feeding.seed, index))
         which, tile = self.tiles[int(rng.choice(len(self.tiles), p=self.chances))]
-        scene = self.scenes[which]
         centre = (tile.x + rng.random() * tile.width, tile.y + rng.random() * tile.height)
-        matrix = draw_matrix(rng, centre, self.size, self.augment)
-        box = covering_box(matrix, self.size)
-        pixels, valid = scene.read(box, self.split)
+        matrix = draw_matrix(rng, centre, size, augment)
+        box = covering_box(matrix, size)
+        pixels, valid = self.scenes[which].read(box, TRAIN)
         shift = matrix.copy()
         shift[:, 2] += matrix[:, :2] @ (box.x0, box.y0)
-        image, seen = warp(pixels, valid, shift, self.size)
+        image, seen = warp(pixels, valid, shift, size)
         shapes = self.truths[which].shapes(box, matrix, seen)
-        image = recolour(image, rng, self.augment)
+        image = recolour(image, rng, augment)
         return Sample(np.where(seen[..., None], image, 0), seen, tuple(shapes))
-
-
-def scene_weight(name: str, weights: Mapping[str, float]) -> float:
-    """The factor of a scene: that of the first glob its name fits, else 1."""
-    return next((factor for glob, factor in weights.items() if fnmatch(name, glob)), 1.0)
 
 
 def covering_box(matrix: NDArray[np.float64], size: int) -> PixelBox:
@@ -214,13 +213,12 @@ def covering_box(matrix: NDArray[np.float64], size: int) -> PixelBox:
 
 
 class WholeTiles(Dataset[Sample]):
-    """Validation samples: the tiles of a split as they are."""
+    """Validation samples: the tiles of the split `val` as they are."""
 
-    def __init__(self, scenes: Sequence[Scene], split: str) -> None:
-        self.split = split
-        self.scenes = [scene for scene in scenes if scene.tiles(split)]
-        self.truths = [SceneTruth(scene, split) for scene in self.scenes]
-        self.tiles = [(i, t) for i, scene in enumerate(self.scenes) for t in scene.tiles(split)]
+    def __init__(self, scenes: Sequence[Scene]) -> None:
+        self.scenes = [scene for scene in scenes if scene.tiles(VAL)]
+        self.truths = [SceneTruth(scene, VAL) for scene in self.scenes]
+        self.tiles = [(i, t) for i, scene in enumerate(self.scenes) for t in scene.tiles(VAL)]
 
     def __len__(self) -> int:
         """Number of tiles."""
@@ -230,30 +228,30 @@ class WholeTiles(Dataset[Sample]):
         """Read one tile and its truth."""
         which, tile = self.tiles[index]
         box = PixelBox(tile.x, tile.y, tile.x + tile.width, tile.y + tile.height)
-        image, valid = self.scenes[which].read(box, self.split)
+        image, valid = self.scenes[which].read(box, VAL)
         matrix = np.array([[1.0, 0.0, -tile.x], [0.0, 1.0, -tile.y]])
         return Sample(image, valid, tuple(self.truths[which].shapes(box, matrix, valid)))
 
 
-class EpochSampler(Sampler[int]):
-    """Numbers of an epoch's samples, never used twice: epoch e counts on from e * samples.
-
-    Lightning calls `set_epoch`. Of several processes each takes its share.
-    """
+class ShareSampler(Sampler[int]):
+    """Numbers of samples, 0, 1, ...; of several processes each takes its share."""
 
     def __init__(self, samples: int, rank: int = 0, world: int = 1) -> None:
         self.samples, self.rank, self.world = samples, rank, world
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Say which epoch comes next."""
-        self.epoch = epoch
+        self.start = 0
 
     def __iter__(self) -> Iterator[int]:
         """Numbers of the samples of this process."""
-        start = self.epoch * self.samples
-        return iter(range(start + self.rank, start + self.samples, self.world))
+        return iter(range(self.start + self.rank, self.start + self.samples, self.world))
 
     def __len__(self) -> int:
         """How many this process takes."""
         return len(range(self.rank, self.samples, self.world))
+
+
+class EpochSampler(ShareSampler):
+    """Numbers that are never used twice: epoch e counts on from e * samples."""
+
+    def set_epoch(self, epoch: int) -> None:
+        """Say which epoch comes next; Lightning does."""
+        self.start = epoch * self.samples

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Literal
 
 import torch
 
 from buildex.errors import ConfigError
-
-Precision = Literal["auto", "bf16", "fp32"]
+from buildex.nn.settings import Precision
 
 
 def choose_device(name: str = "auto") -> torch.device:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,9 @@ INK = ((38, 70, 83), (231, 111, 81), (42, 157, 143), (130, 90, 160))
 class History(Callback):
     """Appends rows to `metrics.csv`: mean losses every so many steps, measures per epoch.
 
+    Checkpoints carry the time spent, so it adds up over sessions. A run that goes on from a
+    checkpoint forgets the rows written after it.
+
     Args:
         folder: of the run.
         every: steps between two rows of losses.
@@ -41,7 +44,32 @@ class History(Callback):
         self.folder, self.every, self.tell = folder, every, tell
         self._sums: dict[str, Tensor] = {}
         self._count = 0
+        self._written = 0  # step of the last row of losses
+        self._before = 0.0  # seconds of earlier sessions
         self._started = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Time spent, in all sessions of the run."""
+        return self._before + time.monotonic() - self._started
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return {"seconds": self.seconds}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on counting where the checkpoint stood."""
+        self._before = float(state_dict["seconds"])
+
+    def on_train_start(self, trainer: lightning.Trainer, _module: Any) -> None:
+        """Forget rows beyond the step that training starts from."""
+        self._written = trainer.global_step
+        table = self.folder / "metrics.csv"
+        if trainer.is_global_zero and table.is_file():
+            rows = [row for row in read_rows(table) if int(row["step"]) <= trainer.global_step]
+            beside = table.with_suffix(".part")
+            _append(beside, rows)
+            beside.replace(table)
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, _module: Any, _out: Any, _batch: Any, _index: int
@@ -51,7 +79,9 @@ class History(Callback):
             value = trainer.callback_metrics[f"train/{name}"]
             self._sums[name] = self._sums.get(name, 0) + value
         self._count += 1
-        if trainer.global_step % self.every == 0:
+        step = trainer.global_step
+        if step % self.every == 0 and step > self._written:
+            self._written = step
             means = {f"train/{n}": float(v) / self._count for n, v in self._sums.items()}
             self._sums, self._count = {}, 0
             self._write(trainer, means)
@@ -70,17 +100,11 @@ class History(Callback):
         row: dict[str, Any] = {
             "step": trainer.global_step,
             "epoch": trainer.current_epoch,
-            "seconds": round(time.monotonic() - self._started, 1),
+            "seconds": round(self.seconds, 1),
             "lr": f"{rate:.3g}",
             **{name: f"{value:.5g}" for name, value in values.items()},
         }
-        path = self.folder / "metrics.csv"
-        new = not path.exists()
-        with path.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, COLUMNS, restval="")
-            if new:
-                writer.writeheader()
-            writer.writerow(row)
+        _append(self.folder / "metrics.csv", [row])
         words = " ".join(f"{name.split('/')[1]} {value:.3g}" for name, value in values.items())
         self.tell(f"step {trainer.global_step}: {words}")
 
@@ -91,16 +115,20 @@ class Progress(Callback):
     def __init__(self, track: Track, steps: int) -> None:
         self.track, self.steps = track, steps
         self._bar: Iterator[int] = iter(())
+        self._shown = 0
 
     def on_train_start(self, trainer: lightning.Trainer, _module: Any) -> None:
         """Begin where the run stands."""
+        self._shown = trainer.global_step
         left = range(trainer.global_step, self.steps)
         self._bar = iter(self.track(left, total=len(left), label="training"))
         next(self._bar, None)
 
-    def on_train_batch_end(self, *_: Any) -> None:
-        """One step on."""
-        next(self._bar, None)
+    def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
+        """One step on, where the batch ended one."""
+        if trainer.global_step > self._shown:
+            self._shown = trainer.global_step
+            next(self._bar, None)
 
 
 class SaveOnInterrupt(Callback):
@@ -119,13 +147,42 @@ class SaveOnInterrupt(Callback):
             trainer.save_checkpoint(self.path)
 
 
+def read_rows(table: Path) -> list[dict[str, str]]:
+    """The rows of a `metrics.csv`; what a row does not say is empty."""
+    with table.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def best_measures(table: Path, monitor: str) -> dict[str, float]:
+    """The measures of the best validation in a `metrics.csv`; empty where there was none."""
+    rows = [row for row in read_rows(table) if row[f"val/{monitor}"]]
+    if not rows:
+        return {}
+
+    def merit(row: dict[str, str]) -> float:
+        value = float(row[f"val/{monitor}"])
+        return -math.inf if math.isnan(value) else value
+
+    best = max(rows, key=merit)
+    return {name: float(best[f"val/{name}"]) for name in SCORES}
+
+
+def _append(table: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Add rows to a table, which begins with the columns' names."""
+    new = not table.exists()
+    with table.open("a", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS, restval="")
+        if new:
+            writer.writeheader()
+        writer.writerows(rows)
+
+
 def draw_curves(table: Path, picture: Path, width: int = 900, height: int = 480) -> None:
     """Draw the loss and the main measures of a `metrics.csv` over steps.
 
     The loss is scaled to its largest value; measures run from 0 to 1.
     """
-    with table.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_rows(table)
     image = Image.new("RGB", (width, height), "white")
     draw = ImageDraw.Draw(image)
     frame = (40, 20, width - 20, height - 50)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import lightning
 import numpy as np
@@ -21,42 +20,8 @@ from buildex.nn.losses import focal_loss, mask_loss, offset_loss
 from buildex.nn.network import Network
 from buildex.nn.rois import sample_rois
 from buildex.nn.segmenter import segment
+from buildex.nn.settings import Learning
 from buildex.nn.validation import THRESHOLDS, measures, no_sums, tile_sums
-
-
-@dataclass(frozen=True, kw_only=True)
-class Learning:
-    """How a network learns.
-
-    Attributes:
-        steps: optimiser steps in all: the learning rate ends there.
-        lr: learning rate of pyramid and heads, at its highest.
-        encoder_lr: the encoder's, as a share of it.
-        weight_decay: of AdamW; not for biases and norms.
-        warmup: steps in which the learning rate rises.
-        rois: frames per image that the RoI heads learn from.
-        mask_weight: lambda_mask of the paper.
-        polygon_weight: lambda_polygon of the paper.
-        frozen_stages: encoder stages (of strides 2, 4, ...) that do not learn.
-        freeze_depthwise: whether the encoder's depthwise kernels do not learn.
-        freeze_norms: whether batch norms keep their running statistics.
-        gsd: metres per pixel.
-        seed: of all chance.
-    """
-
-    steps: int
-    lr: float = 1e-3
-    encoder_lr: float = 0.3
-    weight_decay: float = 1e-2
-    warmup: int = 200
-    rois: int = 24
-    mask_weight: float = 0.2
-    polygon_weight: float = 1.0
-    frozen_stages: int = 2
-    freeze_depthwise: bool = True
-    freeze_norms: bool = True
-    gsd: float = 0.1
-    seed: int = 0
 
 
 class TrainingModule(lightning.LightningModule):
@@ -97,9 +62,7 @@ class TrainingModule(lightning.LightningModule):
         losses = network.detector.losses(output, batch.boxes)
         found = network.detector.detect(output)
         rng = np.random.default_rng((learning.seed, self.global_step, self.global_rank))
-        truth = sample_rois(
-            batch.boxes, batch.shapes, found, self.codec, learning.rois, rng
-        )  # fmt: skip
+        truth = sample_rois(batch.boxes, batch.shapes, found, self.codec, learning.rois, rng)
         logits = network.maps(pyramid, truth.frames)
         losses["mask"] = learning.mask_weight * mask_loss(logits.mask, truth.mask)
         weight = learning.polygon_weight

@@ -5,44 +5,13 @@ Shapes: B images of height H and width W, D channels of the pyramid, R frames.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
-
 import torch
 from torch import Tensor, nn
 
 from buildex.nn.backbone import Backbone, Pyramid, normalisation
 from buildex.nn.detectors import DetectorOutput, FcosDetector
 from buildex.nn.heads import RoiHeads, RoiLogits
-
-Architecture = Literal["fcos-keypoint"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class NetworkSpec:
-    """What decides the network's tensors: a weight file fits exactly one.
-
-    Attributes:
-        architecture: which parts are joined.
-        encoder: the encoder's timm name.
-        pyramid_channels: channels of every pyramid level.
-        detector_convs: 3x3 convolutions in each detector tower.
-        roi_channels: channels of a frame's features.
-        roi_cells: cells along the side of a frame's features; maps have twice as many.
-        score: detections below it are dropped.
-        overlap: box IoU above which the weaker of two detections is dropped.
-        detections: kept per image.
-    """
-
-    architecture: Architecture = "fcos-keypoint"
-    encoder: str = "efficientnet_lite2"
-    pyramid_channels: int = 128
-    detector_convs: int = 4
-    roi_channels: int = 64
-    roi_cells: int = 28
-    score: float = 0.05
-    overlap: float = 0.6
-    detections: int = 256
+from buildex.nn.settings import NetworkSpec
 
 
 class Network(nn.Module):

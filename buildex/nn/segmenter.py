@@ -13,9 +13,10 @@ from torch import Tensor
 from buildex.geo.instances import RoiMaps, Tile, no_instances
 from buildex.geo.keypoints import RoiCodec
 from buildex.nn.detectors import Detections
-from buildex.nn.device import Precision, autocast, choose_device, use_bf16
+from buildex.nn.device import autocast, choose_device, use_bf16
 from buildex.nn.heads import RoiLogits
 from buildex.nn.network import Network
+from buildex.nn.settings import Precision
 from buildex.nn.weights import ModelCard, load_model
 
 

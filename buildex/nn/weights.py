@@ -14,7 +14,8 @@ from safetensors.torch import load_file, save_file
 from buildex.config import from_table, read_toml, to_toml
 from buildex.errors import ConfigError, ModelError
 from buildex.geo.keypoints import RoiCodec
-from buildex.nn.network import Network, NetworkSpec
+from buildex.nn.network import Network
+from buildex.nn.settings import NetworkSpec
 
 FORMAT = 1
 WEIGHTS, CARD = "model.safetensors", "model.toml"

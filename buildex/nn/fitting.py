@@ -1,0 +1,211 @@
+"""The loop around the training step, on Lightning: loaders, callbacks, averaged weights.
+
+A run leaves `checkpoints/last.ckpt` (to go on), `checkpoints/best.ckpt` (on validation),
+`metrics.csv` and `curves.png` (see `nn.history`) in its folder.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import signal
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, WeightAveraging
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from buildex.config import Track
+from buildex.geo.keypoints import RoiCodec
+from buildex.nn.batch import Batch, Crops, EpochSampler, Scene, ShareSampler, WholeTiles, collate
+from buildex.nn.device import choose_device, use_bf16
+from buildex.nn.history import History, Progress, SaveOnInterrupt, best_measures
+from buildex.nn.module import TrainingModule
+from buildex.nn.network import Network
+from buildex.nn.settings import Feeding, Learning, Loop, NetworkSpec
+
+Tell = Callable[[str], None]
+
+
+class Fitted(NamedTuple):
+    """What came out of a training loop, of all its sessions."""
+
+    steps: int
+    hours: float
+    best: dict[str, float]  # measures of the best validation; empty where there was none
+
+
+class Loaders(lightning.LightningDataModule):
+    """Batches of training crops and of whole validation tiles."""
+
+    def __init__(self, scenes: Sequence[Scene], feeding: Feeding) -> None:
+        super().__init__()
+        self.feeding = feeding
+        self.crops, self.tiles = Crops(scenes, feeding), WholeTiles(scenes)
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Crops, this process's share."""
+        sampler = EpochSampler(self.feeding.samples, *self._share())
+        return self._loader(self.crops, sampler, self.feeding.batch_size)
+
+    def val_dataloader(self) -> DataLoader[Batch] | list[Any]:
+        """Tiles one by one, this process's share; they may differ in size."""
+        if not len(self.tiles):
+            return []
+        return self._loader(self.tiles, ShareSampler(len(self.tiles), *self._share()), 1)
+
+    def _share(self) -> tuple[int, int]:
+        """Which process this is, of how many."""
+        assert self.trainer is not None  # Lightning sets it before it asks for loaders
+        return self.trainer.global_rank, self.trainer.world_size
+
+    def _loader(self, data: Any, sampler: ShareSampler, batch_size: int) -> DataLoader[Batch]:
+        return DataLoader(
+            data,
+            batch_size=batch_size,
+            sampler=sampler,
+            num_workers=self.feeding.workers,
+            collate_fn=collate,
+            persistent_workers=self.feeding.workers > 0,
+        )
+
+
+def new_module(
+    spec: NetworkSpec, pretrained: str, codec: RoiCodec, learning: Learning
+) -> TrainingModule:
+    """A network that has learnt nothing yet, ready to.
+
+    Args:
+        spec: its shape.
+        pretrained: the encoder's first weights, see `backbone.create_encoder`.
+        codec: draws its targets.
+        learning: how it learns; its seed decides the first weights.
+
+    Raises:
+        ModelError: for an unknown encoder or weights that cannot be had.
+    """
+    torch.manual_seed(learning.seed)
+    network = Network(spec, pretrained).to(memory_format=torch.channels_last)
+    return TrainingModule(network, codec, learning)
+
+
+def fit(
+    module: TrainingModule, loaders: Loaders, loop: Loop, checkpoint: Path | None,
+    track: Track, tell: Tell,
+) -> Fitted:  # fmt: skip
+    """Train; the module holds the best weights at the end, or the last without validation.
+
+    Args:
+        module: learns.
+        loaders: feed it.
+        loop: how long, where, and what is left in the run folder.
+        checkpoint: to go on from.
+        track: shows progress.
+        tell: gets lines for people.
+
+    Raises:
+        ConfigError: if the device is not there.
+        KeyboardInterrupt: when interrupted, after a checkpoint was saved.
+    """
+    history = History(loop.folder, loop.log_every, tell)
+    validated = len(loaders.tiles) > 0
+    trainer = _trainer(loop, [history, *_callbacks(loop, validated, track)], tell)
+    _run(trainer, module, loaders, checkpoint)
+    folder = loop.folder / "checkpoints"
+    trainer.save_checkpoint(folder / "last.ckpt")
+    found: dict[str, float] = {}
+    if validated:
+        saved = torch.load(folder / "best.ckpt", map_location="cpu", weights_only=True)
+        module.load_state_dict(saved["state_dict"], strict=True)
+        found = best_measures(loop.folder / "metrics.csv", loop.monitor)
+    return Fitted(trainer.global_step, history.seconds / 3600, found)
+
+
+def _run(
+    trainer: lightning.Trainer, module: TrainingModule, loaders: Loaders, checkpoint: Path | None
+) -> None:
+    """Run Lightning's loop; an interrupt comes out as KeyboardInterrupt."""
+    try:
+        trainer.fit(module, datamodule=loaders, ckpt_path=checkpoint, weights_only=True)
+    except SystemExit:
+        if not trainer.interrupted:
+            raise
+    if trainer.interrupted:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        raise KeyboardInterrupt
+
+
+def _trainer(loop: Loop, callbacks: list[Callback], tell: Tell) -> lightning.Trainer:
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    device = choose_device(loop.device)
+    bf16 = use_bf16(device, loop.precision)
+    return lightning.Trainer(
+        accelerator="gpu" if device.type == "cuda" else device.type,
+        devices=loop.devices,
+        strategy="ddp" if loop.devices > 1 else "auto",
+        precision="bf16-mixed" if bf16 else "32-true",
+        max_epochs=loop.epochs,
+        accumulate_grad_batches=loop.accumulate,
+        gradient_clip_val=loop.clip or None,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        log_every_n_steps=loop.log_every,
+        logger=_loggers(loop.folder, tell),
+        callbacks=callbacks,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=loop.folder,
+    )
+
+
+def _loggers(run: Path, tell: Tell) -> list[Logger]:
+    """TensorBoard where it is installed; `metrics.csv` is written in any case."""
+    if any(importlib.util.find_spec(name) for name in ("tensorboard", "tensorboardX")):
+        return [TensorBoardLogger(run, name="", version="tensorboard")]
+    tell("tensorboard is not installed: losses go to metrics.csv only")
+    return []
+
+
+def _callbacks(loop: Loop, validated: bool, track: Track) -> list[Callback]:
+    """Progress, checkpoints, averaging and, where something is validated, the best network."""
+    folder, best = loop.folder / "checkpoints", f"val/{loop.monitor}"
+    callbacks: list[Callback] = [
+        Progress(track, loop.steps),
+        ModelCheckpoint(
+            folder, "last", every_n_train_steps=loop.save_every, save_top_k=1,
+            enable_version_counter=False,
+        ),
+        SaveOnInterrupt(folder / "last.ckpt"),
+    ]  # fmt: skip
+    if loop.average > 0:
+        callbacks.append(averaging(loop.average))
+    if validated:
+        keeper = ModelCheckpoint(
+            folder, "best", monitor=best, mode="max", save_top_k=1, save_weights_only=True,
+            auto_insert_metric_name=False, enable_version_counter=False,
+        )  # fmt: skip
+        callbacks.append(keeper)
+    if validated and loop.patience > 0:
+        callbacks.append(
+            EarlyStopping(best, mode="max", patience=loop.patience, check_finite=False)
+        )
+    return callbacks
+
+
+def averaging(decay: float) -> WeightAveraging:
+    """A moving average of the weights, used for validation and export.
+
+    Its decay grows with the steps n as (1 + n) / (10 + n) up to `decay`, so that the random
+    weights of the beginning are soon forgotten.
+    """
+
+    def move(average: Tensor, now: Tensor, count: Tensor | int) -> Tensor:
+        keep = min(decay, (1 + int(count)) / (10 + int(count)))
+        return average + (now - average) * (1 - keep)
+
+    return WeightAveraging(use_buffers=False, avg_fn=move)

@@ -1,0 +1,144 @@
+"""Everything that is decided before the first tensor: shape of a network, samples, learning, loop.
+
+Free of torch, so that a command's help need not wait for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Literal
+
+from buildex.nn.augment import Augment
+
+Architecture = Literal["fcos-keypoint"]
+Monitor = Literal["score", "iou", "instance_f1"]
+Precision = Literal["auto", "bf16", "fp32"]
+TRAIN, VAL = "train", "val"  # splits of a dataset
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkSpec:
+    """What decides the network's tensors: a weight file fits exactly one.
+
+    Attributes:
+        architecture: which parts are joined.
+        encoder: the encoder's timm name.
+        pyramid_channels: channels of every pyramid level.
+        detector_convs: 3x3 convolutions in each detector tower.
+        roi_channels: channels of a frame's features.
+        roi_cells: cells along the side of a frame's features; maps have twice as many.
+        score: detections below it are dropped.
+        overlap: box IoU above which the weaker of two detections is dropped.
+        detections: kept per image.
+    """
+
+    architecture: Architecture = "fcos-keypoint"
+    encoder: str = "efficientnet_lite2"
+    pyramid_channels: int = 128
+    detector_convs: int = 4
+    roi_channels: int = 64
+    roi_cells: int = 28
+    score: float = 0.05
+    overlap: float = 0.6
+    detections: int = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class Feeding:
+    """Which samples a network gets.
+
+    Attributes:
+        size: side of a sample in pixels.
+        samples: of one epoch, of all processes together.
+        batch_size: samples per batch and process.
+        workers: processes that cut samples; 0 for none but the one that learns.
+        augment: how much samples are changed.
+        scene_weights: glob of scene names to a factor on how often they are seen.
+        seed: of all chance.
+    """
+
+    size: int
+    samples: int
+    batch_size: int = 4
+    workers: int = 0
+    augment: Augment = field(default_factory=Augment)
+    scene_weights: Mapping[str, float] = field(default_factory=dict)
+    seed: int = 0
+
+    def weight(self, scene: str) -> float:
+        """The factor of a scene: that of the first glob its name fits, else 1."""
+        fitting = (factor for glob, factor in self.scene_weights.items() if fnmatch(scene, glob))
+        return next(fitting, 1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Learning:
+    """How a network learns.
+
+    Attributes:
+        steps: optimiser steps in all: the learning rate ends there.
+        lr: learning rate of pyramid and heads, at its highest.
+        encoder_lr: the encoder's, as a share of it.
+        weight_decay: of AdamW; not for biases and norms.
+        warmup: steps in which the learning rate rises.
+        rois: frames per image that the RoI heads learn from.
+        mask_weight: lambda_mask of the paper.
+        polygon_weight: lambda_polygon of the paper.
+        frozen_stages: encoder stages (of strides 2, 4, ...) that do not learn.
+        freeze_depthwise: whether the encoder's depthwise kernels do not learn.
+        freeze_norms: whether batch norms keep their running statistics.
+        gsd: metres per pixel.
+        seed: of all chance.
+    """
+
+    steps: int
+    lr: float = 1e-3
+    encoder_lr: float = 0.3
+    weight_decay: float = 1e-2
+    warmup: int = 200
+    rois: int = 24
+    mask_weight: float = 0.2
+    polygon_weight: float = 1.0
+    frozen_stages: int = 2
+    freeze_depthwise: bool = True
+    freeze_norms: bool = True
+    gsd: float = 0.1
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loop:
+    """How long and where training runs, and what it leaves in the run folder.
+
+    Attributes:
+        folder: of the run.
+        epochs: validations in all.
+        steps: optimiser steps in all.
+        accumulate: batches whose gradients make one step.
+        clip: longest gradient; 0 for any.
+        average: decay of the moving average of the weights; 0 for none.
+        monitor: the measure that chooses the best network.
+        patience: validations without a better one before stopping; 0 for never.
+        save_every: steps between two checkpoints.
+        log_every: steps between two rows of losses.
+        device: auto, cpu, cuda or mps.
+        devices: how many to train on at once.
+        precision: auto is bf16 where the device multiplies it natively.
+    """
+
+    folder: Path
+    epochs: int
+    steps: int
+    accumulate: int = 1
+    clip: float = 5.0
+    average: float = 0.998
+    monitor: Monitor = "score"
+    patience: int = 0
+    save_every: int = 100
+    log_every: int = 50
+    device: str = "auto"
+    devices: int = 1
+    precision: Precision = "auto"
