@@ -1,0 +1,249 @@
+"""Straighten outlines and square them up, never farther than a stated deviation.
+
+An outline is cut into runs, each run is given a direction of its building's main axes if
+that turns it little, runs of one wall are merged, lines are fitted and crossed. What
+deviates too far is set free of the axes, or tried again with less ambition; at last the
+original stands. All polygons are worked on at once, in the unit of their coordinates.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from buildex.geo import straight
+from buildex.geo.runs import Corners, Flags, Floats, Index, Outlines, following
+from buildex.geo.straight import Draft, Limits
+
+Polygons = NDArray[np.object_]
+Status = NDArray[np.str_]
+Method = Literal["none", "right-angles", "right-angles-and-diagonals", "any-angle"]
+
+CHUNK = 1024  # polygons that are worked on at once: their arrays fit the processor's cache
+TRIES = 2  # on a rung: the second one with those walls set free that deviate too far
+ROUGH = 8.0  # degrees that edges of one direction differ by in a first look
+SAME = 1e-6  # share of the tolerance within which an outline is the same
+
+
+@dataclass(frozen=True)
+class Regularizing:
+    """Settings.
+
+    Attributes:
+        method: `right-angles` puts walls along the building's two main axes;
+            `right-angles-and-diagonals` also along the two between them; `any-angle`
+            straightens walls and squares corners that are nearly right; `none` does nothing.
+        tolerance: largest Hausdorff distance between an outline and what becomes of it, in
+            the unit of the coordinates.
+        turn: degrees that a wall may be turned, if the tolerance permits.
+        square: share of an outline's length that must go along the axes within `turn`;
+            under it the outline is not squared.
+        area: largest change of an outline's area, as a share of it.
+    """
+
+    method: Method = "right-angles"
+    tolerance: float = 0.5
+    turn: float = 20.0
+    square: float = 0.6
+    area: float = 0.2
+
+
+@dataclass(frozen=True)
+class Regularized:
+    """What became of polygons.
+
+    Attributes:
+        polygons: (N,) shapely Polygons; the original object where nothing changed.
+        status: (N,) `regularized`; `unchanged`: there was nothing to do; `kept`: nothing
+            within the tolerance was found, the original stands.
+    """
+
+    polygons: Polygons
+    status: Status
+
+
+class _Rung(NamedTuple):
+    """How much is dared, in shares of the tolerance."""
+
+    simplify: float  # deviation within which outlines are cut into runs
+    short: float  # steps and chamfers that vanish
+    squared: bool = True  # whether walls are put along axes
+
+
+LADDER = (_Rung(0.5, 0.9), _Rung(0.3, 0.5), _Rung(0.2, 0.25), _Rung(0.4, 0.4, squared=False))
+DEFAULT = Regularizing()
+
+
+def regularize(polygons: Polygons, settings: Regularizing = DEFAULT) -> Regularized:
+    """Regularize polygons, each by itself.
+
+    Args:
+        polygons: (N,) shapely Polygons in a metric unit; holes are kept, and squared with
+            the axes of their building. Empty and invalid ones stay as they are.
+        settings: method and limits.
+
+    Returns:
+        Valid polygons with as many holes and no more vertices.
+    """
+    out = np.array(polygons, dtype=object)
+    status = np.full(len(out), "unchanged", dtype="U11")
+    if settings.method == "none":
+        return Regularized(out, status)
+    usable = shapely.is_valid(out) & (shapely.area(out) > 0)
+    status[~usable] = "kept"
+    index = np.flatnonzero(usable)
+    for start in range(0, len(index), CHUNK):
+        chunk = index[start : start + CHUNK]
+        out[chunk], status[chunk] = _regularized(out[chunk], settings)
+    return Regularized(out, status)
+
+
+class _Answer(NamedTuple):
+    """Rings that are done, by their names."""
+
+    points: Floats  # (M, 2)
+    ring: Index  # (M,) name of each point's ring
+    name: Index  # (D,) names of the rings
+    moved: Flags  # (D,) whether the ring is another than it was
+
+
+def _regularized(polygons: Polygons, settings: Regularizing) -> tuple[Polygons, Status]:
+    outlines, origin = _outlines(polygons)
+    axes = _axes(outlines, settings.tolerance)
+    pending = np.ones(len(outlines.building), dtype=bool)
+    answers = []
+    for rung in LADDER:
+        if not pending.any():
+            break
+        draft = _draft(outlines.take(pending), rung, settings, axes)
+        for _ in range(TRIES):
+            if not len(draft.runs.at):
+                break
+            walls, deviation = draft.drawn(settings.tolerance)
+            answer, good = _answer(draft, walls, deviation, rung, settings)
+            answers.append(answer)
+            pending[answer.name] = False
+            draft = draft.freed(deviation > settings.tolerance).take(~good)
+    return _assembled(polygons, (outlines, origin), answers, pending)
+
+
+def _outlines(polygons: Polygons) -> tuple[Outlines, Floats]:
+    """All rings, each from its point farthest from its centre, and buildings' origins (N, 2)."""
+    rings, building = shapely.get_rings(polygons, return_index=True)
+    points, ring = shapely.get_coordinates(rings, return_index=True)
+    inner = np.append(ring[1:] == ring[:-1], False)
+    keep = inner & np.append((points[1:] != points[:-1]).any(axis=1), False)
+    points, ring = points[keep], ring[keep]
+    size = np.bincount(ring)
+    first = np.cumsum(size) - size
+    origin = points[first[np.searchsorted(building, np.arange(len(polygons)))]]
+    points = points - origin[building[ring]]
+    centre = np.add.reduceat(points, first) / size[:, None]
+    radius = np.hypot(*(points - centre[ring]).T)
+    far = np.flatnonzero(radius == np.maximum.reduceat(radius, first)[ring])
+    start = np.empty(len(size), dtype=np.int64)
+    start[ring[far][::-1]] = far[::-1]
+    place = np.arange(len(ring)) - first[ring]
+    points = points[first[ring] + (place + (start - first)[ring]) % size[ring]]
+    return Outlines(points, ring, building, np.arange(len(size))), origin
+
+
+def _axes(outlines: Outlines, tolerance: float) -> Floats:
+    """Main axis (N,) of each building in degrees; what does not go along it does not count."""
+    limits = Limits(LADDER[0].short * tolerance, straight.NEARLY_STRAIGHT, diagonals=False)
+    draft = straight.cut_loose(outlines, LADDER[0].simplify * tolerance)
+    axes = np.zeros(int(outlines.building[-1]) + 1)
+    if len(draft.runs.at):
+        draft = straight.squared(draft, straight.rough_axes(draft, ROUGH), limits)[0]
+        axes[draft.group] = straight.fitted_axes(draft, ROUGH)
+    return axes
+
+
+def _draft(outlines: Outlines, rung: _Rung, settings: Regularizing, axes: Floats) -> Draft:
+    """Runs and their directions, of the rings that can be done on this rung.
+
+    Args:
+        outlines: rings that are not done yet.
+        rung: how much is dared.
+        settings: method and limits.
+        axes: (N,) main axis of each building in degrees.
+    """
+    short = rung.short * settings.tolerance
+    draft = straight.cut_loose(outlines, rung.simplify * settings.tolerance)
+    if not len(draft.runs.at):
+        return draft
+    if not rung.squared:
+        return straight.joined(draft, short)
+    limits = Limits(short, settings.turn, settings.method == "right-angles-and-diagonals")
+    if settings.method == "any-angle":
+        draft = straight.chained(straight.joined(draft, short), settings.turn)
+        draft, _ = straight.squared(draft, straight.rough_axes(draft, settings.turn), limits)
+        return replace(draft, axis=straight.fitted_axes(draft, settings.turn))
+    draft, share = straight.squared(draft, axes[draft.group], limits)
+    return draft.take(share >= settings.square)
+
+
+def _answer(
+    draft: Draft, walls: Corners, deviation: Floats, rung: _Rung, settings: Regularizing
+) -> tuple[_Answer, Flags]:
+    """The new rings that keep to the limits, and which (K,) of the draft's rings they are."""
+    old, runs = draft.outlines, draft.runs
+    count = len(old.building)
+    step = (walls.end != walls.start).any(axis=1)
+    points = np.stack([walls.end, walls.start], axis=1).reshape(-1, 2)
+    given = np.stack([np.ones_like(step), step], axis=1).ravel()
+    points, ring = points[given], np.repeat(runs.ring, 1 + step)
+    before, after = np.bincount(old.ring, minlength=count), np.bincount(ring, minlength=count)
+    worst = np.zeros(count)
+    np.maximum.at(worst, runs.ring, deviation)
+    area, new_area = _areas(old.points, old.ring, count), _areas(points, ring, count)
+    good = (worst <= settings.tolerance) & (after <= (before if rung.squared else before / 2))
+    good &= np.abs(new_area - area) <= settings.area * np.abs(area)
+    good[good] = shapely.is_valid(_polygons(points, ring, good))
+    moved = (after != before) | (worst > SAME * settings.tolerance)
+    mine = good[ring]
+    return _Answer(points[mine], old.name[ring[mine]], old.name[good], moved[good]), good
+
+
+def _assembled(
+    polygons: Polygons,
+    old: tuple[Outlines, Floats],
+    answers: list[_Answer],
+    pending: Flags,
+) -> tuple[Polygons, Status]:
+    """Polygons of new rings, and of old ones where a ring found no answer."""
+    outlines, origin = old
+    left = outlines.take(pending)
+    points = np.concatenate([left.points, *(answer.points for answer in answers)])
+    ring = np.concatenate([left.name[left.ring], *(answer.ring for answer in answers)])
+    order = np.argsort(ring, kind="stable")
+    points = points[order] + origin[outlines.building[ring[order]]]
+    rings = shapely.linearrings(points, indices=ring[order])
+    new = shapely.polygons(rings, indices=outlines.building)
+    moved = np.zeros(len(pending), dtype=bool)
+    for answer in answers:
+        moved[answer.name] = answer.moved
+    building = outlines.building
+    changed = np.bincount(building, weights=moved, minlength=len(polygons)) > 0
+    stuck = np.bincount(building, weights=pending, minlength=len(polygons)) > 0
+    fine = changed & shapely.is_valid(new)
+    status = np.where(fine, "regularized", np.where(changed | stuck, "kept", "unchanged"))
+    return np.where(fine, new, polygons), status
+
+
+def _polygons(points: Floats, ring: Index, wanted: Flags) -> Polygons:
+    """The wanted (K,) of rings as polygons without holes."""
+    mine = wanted[ring]
+    number = np.cumsum(wanted) - 1
+    out: Polygons = shapely.polygons(shapely.linearrings(points[mine], indices=number[ring[mine]]))
+    return out
+
+
+def _areas(points: Floats, ring: Index, count: int) -> Floats:
+    """Signed areas (count,) of rings by the shoelace formula."""
+    (x, y), (x1, y1) = points.T, points[following(ring)].T
+    return np.bincount(ring, weights=x * y1 - x1 * y, minlength=count) / 2

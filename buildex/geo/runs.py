@@ -1,0 +1,280 @@
+"""Runs: stretches of an outline that one straight wall replaces. Many outlines at once.
+
+Outlines lie one after another in flat arrays. A run goes from one breakpoint, a point of
+the outline, to the next breakpoint of the same ring, around its seam if need be. Merging
+two runs is taking a breakpoint away; a line is fitted to all that the run passes, not to
+its ends, so noise averages out and area is kept.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Index = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+
+PARALLEL = 0.2  # sine of the angle under which two lines meet too far away to be a corner
+
+
+class Outlines(NamedTuple):
+    """Rings (K) of buildings, each without its closing point, around an origin of their own."""
+
+    points: Floats  # (V, 2)
+    ring: Index  # (V,) ring of each point, rising
+    building: Index  # (K,) building of each ring, rising
+    name: Index  # (K,) number of each ring among all, rising
+
+    def take(self, rings: Flags) -> Outlines:
+        """The rings where a mask (K,) is true, numbered anew."""
+        points = rings[self.ring]
+        number = np.cumsum(rings) - 1
+        return Outlines(
+            self.points[points], number[self.ring[points]], self.building[rings], self.name[rings]
+        )
+
+
+class Runs(NamedTuple):
+    """Runs (R), in the order of their outlines' points."""
+
+    at: Index  # (R,) index of the point where the run starts
+    ring: Index  # (R,) its ring
+    moments: Floats  # (6, R) integrals along the run of 1, x, y, xx, xy, yy
+
+
+def following(ring: Index) -> Index:
+    """Index (R,) of the item after each in its ring, the first one after the last."""
+    after = np.arange(1, len(ring) + 1)
+    last = np.flatnonzero(np.diff(ring, append=-1))
+    after[last] = np.append(0, last[:-1] + 1)[: len(last)]
+    return after
+
+
+def preceding(ring: Index) -> Index:
+    """Index (R,) of the item before each in its ring, the last one before the first."""
+    before = np.empty(len(ring), dtype=np.int64)
+    before[following(ring)] = np.arange(len(ring))
+    return before
+
+
+def run_of_points(outlines: Outlines, runs: Runs) -> Index:
+    """Run (V,) in which the edge that starts at each point lies; every ring has a run."""
+    rings = len(outlines.building)
+    run = np.searchsorted(runs.at, np.arange(len(outlines.ring)), side="right") - 1
+    before_first = run < np.searchsorted(runs.ring, np.arange(rings))[outlines.ring]
+    last = np.searchsorted(runs.ring, np.arange(rings), side="right") - 1
+    return np.where(before_first, last[outlines.ring], run)
+
+
+def breakpoints(outlines: Outlines, tolerance: float) -> Index:
+    """Points at which outlines turn (Douglas and Peucker 1973); none for those that collapse.
+
+    The points carry their index as a third coordinate through shapely's simplification.
+    """
+    index = np.arange(len(outlines.ring), dtype=np.float64)
+    with_index = np.column_stack([outlines.points, index])
+    rings = shapely.linearrings(with_index, indices=outlines.ring)
+    simple = shapely.simplify(rings, tolerance, preserve_topology=False)
+    kept = shapely.get_coordinates(simple, include_z=True)[:, 2]
+    return np.unique(kept.astype(np.int64))
+
+
+def cut(outlines: Outlines, at: Index) -> Runs:
+    """Cut outlines at breakpoints (R,), at least one in each ring, and integrate along them."""
+    runs = Runs(at, outlines.ring[at], np.zeros((6, len(at))))
+    run = run_of_points(outlines, runs)
+    start = outlines.points
+    end = start[following(outlines.ring)]
+    (mx, my), (dx, dy) = ((start + end) / 2).T, (end - start).T
+    length = np.hypot(dx, dy)
+    integrands = (
+        length,
+        length * mx,
+        length * my,
+        length * (mx * mx + dx * dx / 12),
+        length * (mx * my + dx * dy / 12),
+        length * (my * my + dy * dy / 12),
+    )
+    sums = [np.bincount(run, weights=values, minlength=len(at)) for values in integrands]
+    return runs._replace(moments=np.array(sums))
+
+
+def merged(runs: Runs, keep: Flags, counted: Flags) -> Runs:
+    """Take away the breakpoints where `keep` (R,) is false: such a run joins the one before.
+
+    The line of the joined run is not drawn by parts where `counted` (R,) is false: by
+    steps and chamfers between walls. At least one breakpoint stays in each ring.
+    """
+    at, ring = runs.at[keep], runs.ring[keep]
+    target = np.cumsum(keep) - 1
+    first = np.searchsorted(ring, runs.ring)
+    last = np.searchsorted(ring, runs.ring, side="right") - 1
+    target = np.where(target < first, last, target)
+    sums = [np.bincount(target, weights=m * counted, minlength=len(at)) for m in runs.moments]
+    return Runs(at, ring, np.array(sums))
+
+
+def centres(runs: Runs) -> Floats:
+    """Centres of mass (R, 2) of the runs."""
+    return np.asarray((runs.moments[1:3] / np.maximum(runs.moments[0], 1e-300)).T)
+
+
+def scatter(runs: Runs) -> Floats:
+    """Second moments (3, R) xx, xy, yy of the runs about their own centres."""
+    length, x, y, xx, xy, yy = runs.moments
+    length = np.maximum(length, 1e-300)
+    return np.array([xx - x * x / length, xy - x * y / length, yy - y * y / length])
+
+
+def chords(runs: Runs, points: Floats) -> Floats:
+    """Vectors (R, 2) from each run's start to its end."""
+    place = points[runs.at]
+    return np.asarray(place[following(runs.ring)] - place)
+
+
+def angles(runs: Runs, chord: Floats) -> Floats:
+    """Direction (R,) of each run in degrees, in its sense of going.
+
+    The principal axis of all that the run passes where it is long and thin, the chord
+    where it is not.
+    """
+    xx, xy, yy = scatter(runs)
+    straight = np.degrees(np.arctan2(chord[:, 1], chord[:, 0]))
+    principal = np.degrees(np.arctan2(2 * xy, xx - yy)) / 2
+    against = np.abs((principal - straight + 180) % 360 - 180) > 90
+    spread, size = np.hypot(xx - yy, 2 * xy), xx + yy
+    thin = spread > 0.8 * size
+    return np.asarray(np.where(thin, principal + 180 * against, straight) % 360)
+
+
+class Corners(NamedTuple):
+    """Where the lines of neighbouring runs meet, for each breakpoint.
+
+    The two points differ only where parallel walls need a step between them.
+    """
+
+    end: Floats  # (R, 2) where the wall of the run before ends
+    start: Floats  # (R, 2) where the run's own wall starts
+
+
+def corners(
+    runs: Runs, place: Floats, direction: Floats, fixed: Flags, tolerance: float
+) -> Corners:
+    """Cross the lines of neighbouring runs.
+
+    Args:
+        runs: the runs; their lines pass through their centres.
+        place: (R, 2) their breakpoints.
+        direction: (R, 2) unit vectors of the lines.
+        fixed: (R,) lines that may not be turned: those along an axis.
+        tolerance: distance from its breakpoint beyond which a free line's crossing is no
+            corner; the breakpoint's foot on the fixed line, or between two free ones, is.
+    """
+    before = preceding(runs.ring)
+    centre = centres(runs)
+    feet = centre + direction * ((place - centre) * direction).sum(axis=1)[:, None]
+    along = direction[before]
+    feet_before = centre[before] + along * ((place - centre[before]) * along).sum(axis=1)[:, None]
+    sine = _cross(along, direction)
+    steep = np.abs(sine) >= PARALLEL
+    t = _cross(centre - centre[before], direction) / np.where(steep, sine, 1.0)
+    crossing = centre[before] + t[:, None] * along
+    near = np.hypot(*(crossing - place).T) <= tolerance
+    both = fixed & fixed[before]
+    only_this, only_before = fixed & ~both, fixed[before] & ~both
+    meet = np.where(only_this[:, None], feet, (feet + feet_before) / 2)
+    meet = np.where(only_before[:, None], feet_before, meet)
+    meet = np.where((steep & (near | both))[:, None], crossing, meet)
+    step = (both & ~steep)[:, None]
+    return Corners(np.where(step, feet_before, meet), np.where(step, feet, meet))
+
+
+def _cross(a: Floats, b: Floats) -> Floats:
+    return np.asarray(a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0])
+
+
+def deviations(outlines: Outlines, runs: Runs, walls: Corners) -> Floats:
+    """How far (R,) each run and its wall are apart at most: a bound that is never too small.
+
+    Follow the outline from b, its point nearest to the wall's start, to b', its point
+    nearest to the wall's end. No point of that stretch is farther from the wall than its
+    farthest vertex, for the distance to a segment is convex. And no point of the wall is
+    farther from the stretch than that vertex is, or than b from the start or b' from the
+    end: the feet of the stretch's points on the wall have no gaps between the feet of b
+    and b'. The greatest of the three so bounds the Hausdorff distance both ways, and the
+    Frechet distance with it.
+    """
+    after = following(runs.ring)
+    run = run_of_points(outlines, runs)
+    slid = _slid(outlines, runs, run, (walls.start + walls.end) / 2)
+    size = np.bincount(outlines.ring)
+    place = (np.arange(len(run)) - runs.at[run]) % size[outlines.ring]
+    seen = np.where(place < slid.into[run], preceding(runs.ring)[run], run)
+    seen = np.where(place > slid.out[run], after[run], seen)
+    start, end = walls.start, walls.end[after]
+    gap = _gaps(outlines.points, start[seen], end[seen])[0]
+    worst = np.maximum(
+        np.hypot(*(slid.point - walls.start).T), np.hypot(*(slid.point - walls.end)[after].T)
+    )
+    np.maximum.at(worst, seen, gap)
+    return worst
+
+
+class _Slid(NamedTuple):
+    """Breakpoints moved along the outline to the corners' nearest points."""
+
+    point: Floats  # (R, 2)
+    into: Floats  # (R,) place in its own run, in points from its start; 0 or more
+    out: Floats  # (R,) place of the run's end in it, infinite where it is not in the run
+
+
+def _slid(outlines: Outlines, runs: Runs, run: Index, corner: Floats) -> _Slid:
+    before, after = preceding(runs.ring), following(runs.ring)
+    points = outlines.points
+    ends = points[following(outlines.ring)]
+    size = np.bincount(outlines.ring)[outlines.ring]
+    place = (np.arange(len(run)) - runs.at[run]) % size
+    own = _nearest(points, ends, run, corner[run], len(runs.at))
+    last = _nearest(points, ends, run, corner[after[run]], len(runs.at))
+    # Of the run's own edges and of those of the run before, the nearer one holds b.
+    ahead = own.gap <= last.gap[before]
+    into = np.where(ahead, place[own.edge] + own.share, 0.0)
+    out = np.where(ahead[after], np.inf, place[last.edge] + last.share)
+    point = np.where(ahead[:, None], own.point, last.point[before])
+    # Out of order along the outline: such breakpoints stay where they were.
+    crossed = into > out
+    reset = crossed | crossed[before]
+    point = np.where(reset[:, None], points[runs.at], point)
+    return _Slid(point, np.where(reset, 0.0, into), np.where(reset[after], np.inf, out))
+
+
+class _Nearest(NamedTuple):
+    """For each run the point of its stretch nearest to a target."""
+
+    gap: Floats  # (R,)
+    edge: Index  # (R,)
+    share: Floats  # (R,) place on the edge, 0 to 1
+    point: Floats  # (R, 2)
+
+
+def _nearest(start: Floats, end: Floats, run: Index, target: Floats, count: int) -> _Nearest:
+    gap, share = _gaps(target, start, end)
+    best = np.full(count, np.inf)
+    np.minimum.at(best, run, gap)
+    edge = np.zeros(count, dtype=np.int64)
+    hit = np.flatnonzero(gap == best[run])
+    edge[run[hit]] = hit
+    share = share[edge]
+    return _Nearest(best, edge, share, start[edge] + share[:, None] * (end - start)[edge])
+
+
+def _gaps(points: Floats, start: Floats, end: Floats) -> tuple[Floats, Floats]:
+    """Distances (N,) from points to segments, one to one, and where on them (N,), 0 to 1."""
+    (x, y), (dx, dy) = (points - start).T, (end - start).T
+    length2 = dx * dx + dy * dy
+    share = np.clip((x * dx + y * dy) / np.where(length2 > 0, length2, 1.0), 0.0, 1.0)
+    return np.asarray(np.hypot(x - share * dx, y - share * dy)), share

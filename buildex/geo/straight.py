@@ -1,0 +1,276 @@
+"""Which runs of an outline are one wall, and which way each wall goes.
+
+Directions are counted in classes of 45 degrees from an axis: 0, 2, 4, 6 along it and across
+it, 1, 3, 5, 7 diagonal, and `FREE` for a run that keeps a direction of its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+
+from buildex.geo.axes import Edges, main_axes, off_axis
+from buildex.geo.runs import (
+    Corners,
+    Flags,
+    Floats,
+    Index,
+    Outlines,
+    Runs,
+    angles,
+    breakpoints,
+    centres,
+    chords,
+    corners,
+    cut,
+    deviations,
+    following,
+    merged,
+    preceding,
+    scatter,
+)
+
+FREE = -1
+NEARLY_STRAIGHT = 15.0  # degrees between two free runs that may be one wall
+PASSES = 50  # of merging: each takes every local best
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a run may suffer.
+
+    Attributes:
+        short: length, in the coordinates' unit, of steps and chamfers that vanish; so far
+            may the ends of a wall be moved by turning it.
+        turn: degrees that a wall may be turned.
+        diagonals: whether walls may go half-way between the axes.
+    """
+
+    short: float
+    turn: float
+    diagonals: bool
+
+
+@dataclass(frozen=True)
+class Draft:
+    """Outlines cut into runs that have directions.
+
+    Attributes:
+        outlines: the rings.
+        runs: their runs.
+        group: (R,) runs that share axes: a building's, or a chain's.
+        axis: (R,) their axis in degrees.
+        klass: (R,) direction of each run.
+    """
+
+    outlines: Outlines
+    runs: Runs
+    group: Index
+    axis: Floats
+    klass: Index
+
+    def take(self, rings: Flags) -> Self:
+        """The rings where a mask (K,) is true, numbered anew."""
+        keep = rings[self.runs.ring]
+        points = rings[self.outlines.ring]
+        at = (np.cumsum(points) - 1)[self.runs.at[keep]]
+        ring = (np.cumsum(rings) - 1)[self.runs.ring[keep]]
+        runs = Runs(at, ring, self.runs.moments[:, keep])
+        return replace(
+            self,
+            outlines=self.outlines.take(rings),
+            runs=runs,
+            group=self.group[keep],
+            axis=self.axis[keep],
+            klass=self.klass[keep],
+        )
+
+    def freed(self, where: Flags) -> Self:
+        """The same with some runs (R,) set free of the axes."""
+        return replace(self, klass=np.where(where, FREE, self.klass))
+
+    def drawn(self, tolerance: float) -> tuple[Corners, Floats]:
+        """The walls' corners, and a bound (R,) of each run's deviation from its wall."""
+        points = self.outlines.points
+        own = angles(self.runs, chords(self.runs, points))
+        fixed = self.klass != FREE
+        direction = units(np.where(fixed, self.axis + 45.0 * self.klass, own))
+        walls = corners(self.runs, points[self.runs.at], direction, fixed, tolerance)
+        return walls, deviations(self.outlines, self.runs, walls)
+
+
+def units(angle: Floats) -> Floats:
+    """Unit vectors (R, 2) of angles in degrees."""
+    radians = np.radians(angle)
+    return np.stack([np.cos(radians), np.sin(radians)], axis=1)
+
+
+def cut_loose(outlines: Outlines, tolerance: float) -> Draft:
+    """Outlines cut where they turn, no run bound to an axis; a building's runs are a group.
+
+    Rings that collapse within the tolerance are left out.
+    """
+    at = breakpoints(outlines, tolerance)
+    enough = np.bincount(outlines.ring[at], minlength=len(outlines.building)) >= 3
+    at = at[enough[outlines.ring[at]]]
+    at = (np.cumsum(enough[outlines.ring]) - 1)[at]
+    outlines = outlines.take(enough)
+    runs = cut(outlines, at)
+    group = outlines.building[runs.ring]
+    return Draft(outlines, runs, group, np.zeros(len(at)), np.full(len(at), FREE))
+
+
+def squared(draft: Draft, axis: Floats, limits: Limits) -> tuple[Draft, Floats]:
+    """Bind runs to axes (R,) and merge those of one wall, twice over.
+
+    Returns:
+        The draft, and the share (K,) of each outline's length that went along the axes.
+    """
+    draft, aligned = bound(draft, axis, limits)
+    length = draft.runs.moments[0]
+    along = np.bincount(draft.runs.ring, weights=length * aligned)
+    share = np.asarray(along / np.bincount(draft.runs.ring, weights=length))
+    draft = joined(draft, limits.short)
+    draft, _ = bound(draft, draft.axis, limits)
+    return joined(draft, limits.short), share
+
+
+def chained(draft: Draft, turn: float) -> Draft:
+    """The same, grouped by chains: runs that follow one another nearly squarely."""
+    ring = draft.runs.ring
+    angle = angles(draft.runs, chords(draft.runs, draft.outlines.points))
+    before = preceding(ring)
+    breaks = np.abs(off_axis(angle, angle[before])) > turn
+    first = np.append(True, ring[1:] != ring[:-1])
+    chain = np.cumsum(breaks | first) - 1
+    # Around the seam a ring's first chain goes on from its last one.
+    rename = np.arange(len(chain))
+    joins = first & ~breaks
+    rename[chain[joins]] = chain[before[joins]]
+    return replace(draft, group=rename[chain])
+
+
+def rough_axes(draft: Draft, tolerance: float) -> Floats:
+    """Axes (R,) of each run's group, from the runs' directions and lengths."""
+    chord = chords(draft.runs, draft.outlines.points)
+    length = np.hypot(chord[:, 0], chord[:, 1])
+    edges = Edges(angles(draft.runs, chord) % 90.0, length, draft.group)
+    return main_axes(edges, int(draft.group.max(initial=-1)) + 1, tolerance)[draft.group]
+
+
+def fitted_axes(draft: Draft, most: float) -> Floats:
+    """Axes (R,) that fit the runs of each group best, at most `most` degrees away.
+
+    Total least squares over all walls of a group at once: each wall's second moments are
+    turned by its class, summed, and their principal axis is the common axis. With the
+    moments as a complex number z = xx - yy + 2i xy, turning by a is a factor exp(2i a).
+    """
+    xx, xy, yy = scatter(draft.runs)
+    turned = np.radians(draft.axis + 45.0 * draft.klass)
+    z = (xx - yy + 2j * xy) * np.exp(-2j * turned) * (draft.klass != FREE)
+    real = np.bincount(draft.group, weights=z.real)
+    imaginary = np.bincount(draft.group, weights=z.imag)
+    off = np.degrees(np.arctan2(imaginary, real)) / 2
+    return np.asarray(draft.axis + np.clip(off, -most, most)[draft.group])
+
+
+def bound(draft: Draft, axis: Floats, limits: Limits) -> tuple[Draft, Flags]:
+    """Give each run the class of the nearest direction that it can be turned to.
+
+    A long run is turned by little only, and only so far that its ends stay near; a short
+    one always, for its direction means little.
+
+    Returns:
+        The draft, and whether each run (R,) went along the axes to begin with.
+    """
+    chord = chords(draft.runs, draft.outlines.points)
+    length = np.hypot(chord[:, 0], chord[:, 1])
+    angle = angles(draft.runs, chord)
+    off = off_axis(angle, axis)
+    square = 2 * np.round((angle - axis - off) / 90.0).astype(np.int64) % 8
+    aligned = np.abs(off) <= limits.turn
+    swing = length / 2 * np.sin(np.radians(np.abs(off)))
+    klass = np.where(
+        (aligned & (swing <= limits.short)) | (length <= 2 * limits.short), square, FREE
+    )
+    if limits.diagonals:
+        off = off_axis(angle, axis + 45.0)
+        diagonal = (2 * np.round((angle - axis - off - 45.0) / 90.0).astype(np.int64) + 1) % 8
+        swing = length / 2 * np.sin(np.radians(np.abs(off)))
+        fits = (np.abs(off) <= limits.turn / 2) & (swing <= limits.short)
+        fits &= length > 3 * limits.short
+        klass, aligned = np.where(fits, diagonal, klass), aligned | fits
+    return replace(draft, axis=axis, klass=klass), aligned
+
+
+def joined(draft: Draft, short: float) -> Draft:
+    """Merge runs of one wall, the surest first, until no step under `short` is left."""
+    for _ in range(PASSES):
+        cost, drop, counted = _merges(draft, short)
+        chosen = _local_best(np.where(cost <= short, cost, np.inf), draft.runs.ring)
+        if not chosen.any():
+            break
+        keep = ~chosen
+        keep[following(draft.runs.ring)[chosen & drop]] = False
+        runs = merged(draft.runs, keep, counted | ~chosen)
+        group, axis, klass = draft.group[keep], draft.axis[keep], draft.klass[keep]
+        draft = replace(draft, runs=runs, group=group, axis=axis, klass=klass)
+    return draft
+
+
+def _merges(draft: Draft, short: float) -> tuple[Floats, Flags, Flags]:
+    """The cheapest way to merge each run with what is before it.
+
+    Returns:
+        Cost (R,), a length; whether the run is a step, which goes together with the wall
+        after it; whether the run says anything about the wall.
+    """
+    runs, klass = draft.runs, draft.klass
+    before, after = preceding(runs.ring), following(runs.ring)
+    size = np.bincount(runs.ring)[runs.ring]
+    chord = chords(runs, draft.outlines.points)
+    length = np.hypot(chord[:, 0], chord[:, 1])
+    centre, walls = centres(runs), units(draft.axis + 45.0 * klass)
+    bound_runs = klass != FREE
+    same = (klass == klass[before]) & (draft.group == draft.group[before])
+    around = (klass[before] == klass[after]) & (draft.group[before] == draft.group[after])
+    aside = np.abs(_cross(walls, centre - centre[before]))
+    join = np.where(same & bound_runs, aside, np.inf)
+    join = np.where(same & ~bound_runs, _sag(draft, chord), join)
+    step = around & ~same & bound_runs[before] & (length <= 2 * short) & (size >= 6)
+    aside = np.abs(_cross(walls[before], centre[after] - centre[before]))
+    drop = np.where(step, aside, np.inf)
+    absorb = np.where(~same & ~around, length, np.inf)
+    cost = np.where(size > 3, np.minimum(np.minimum(join, drop), absorb), np.inf)
+    is_drop = (drop < join) & (drop <= absorb)
+    return cost, is_drop, join <= np.minimum(drop, absorb)
+
+
+def _sag(draft: Draft, chord: Floats) -> Floats:
+    """Twice the distance of breakpoints from the chord over both runs; none where it turns."""
+    before = preceding(draft.runs.ring)
+    whole = chord + chord[before]
+    angle = np.degrees(np.arctan2(chord[:, 1], chord[:, 0]))
+    bend = np.abs((angle - angle[before] + 180.0) % 360.0 - 180.0)
+    far = np.abs(_cross(chord[before], whole)) / np.maximum(np.hypot(*whole.T), 1e-300)
+    return np.where(bend <= NEARLY_STRAIGHT, 2 * far, np.inf)
+
+
+def _local_best(cost: Floats, ring: Index) -> Flags:
+    """Runs cheaper than the two on either side; in a small ring only the cheapest of all."""
+    rank = np.empty(len(cost), dtype=np.int64)
+    rank[np.argsort(cost, kind="stable")] = np.arange(len(cost))
+    before, after = preceding(ring), following(ring)
+    beside = np.minimum(rank[before], rank[after])
+    beside = np.minimum(beside, np.minimum(rank[before[before]], rank[after[after]]))
+    first = np.flatnonzero(np.append(True, ring[1:] != ring[:-1]))
+    number = np.cumsum(np.append(True, ring[1:] != ring[:-1])) - 1
+    cheapest = np.minimum.reduceat(rank, first)[number] if len(first) else rank
+    small = np.diff(np.append(first, len(ring)))[number] < 8
+    return np.isfinite(cost) & np.where(small, rank == cheapest, rank < beside)
+
+
+def _cross(a: Floats, b: Floats) -> Floats:
+    return np.asarray(a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0])
