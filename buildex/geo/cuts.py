@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import shapely
 
-from buildex.geo.footprints import repaired, to_rings
+from buildex.geo.footprints import Polygons, repaired, to_rings
 from buildex.geo.grouping import turning_angles
 from buildex.geo.junctions import exact_junctions
-from buildex.geo.outlines import Index, Points, Polygons
+from buildex.geo.outlines import Flags, Index, Points
 from buildex.geo.rings import segment_distances
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 NOTHING = 1e-12  # area of an overlap that is rounding, in squared units
 MOST_LOST = 0.5
 ROUNDS = 5
-SPIKE = 5.0
+SPIKE = 5.0  # degrees; a sharper corner is none
 
 
 def pairs_that_meet(polygons: Polygons) -> tuple[Index, Index]:
@@ -56,33 +56,50 @@ def without_doubles(polygons: Polygons, rank: Index) -> Index:
     return np.flatnonzero(~gone)
 
 
-def separated(polygons: Polygons, order: Index, originals: Polygons, settings: Walls) -> Polygons:
-    """Take overlaps off the lower scores until there are none.
+class Crowd(NamedTuple):
+    """Polygons that may overlap.
+
+    Attributes:
+        polygons: (N,) valid.
+        originals: (N,) the polygons before they were moved.
+        fixed: (N,) those that no neighbour may push.
+    """
+
+    polygons: Polygons
+    originals: Polygons
+    fixed: Flags
+
+
+def separated(crowd: Crowd, order: Index, settings: Walls) -> Polygons:
+    """Take overlaps out: first by moving single corners, then by cutting the lower scores.
 
     Args:
-        polygons: (N,) valid.
+        crowd: the polygons.
         order: (N,) their positions, best first.
-        originals: (N,) the polygons before they were moved.
-        settings: how junctions are made exact.
+        settings: how far corners may move and how junctions are made exact.
 
     Returns:
         Polygons (N,); None for one that lost more than half of what it was.
     """
-    out = polygons.copy()
-    loose = np.array([a is not b for a, b in zip(out, originals, strict=True)], dtype=bool)
+    out = crowd.polygons.copy()
+    loose = np.array([a is not b for a, b in zip(out, crowd.originals, strict=True)], dtype=bool)
     rank = np.empty(len(out), dtype=np.int64)
     rank[order] = np.arange(len(out))
     for attempt in range(ROUNDS):
-        here = np.flatnonzero(np.array([p is not None for p in out], dtype=bool))
+        here = np.flatnonzero(~shapely.is_missing(out))
         shapes, changed = exact_junctions(out[here], settings, loose[here])
         out[here], loose[here] = shapes, loose[here] | changed
-        i, j = _overlaps(out[here])
+        i, j = (here[index] for index in _overlaps(out[here]))
         if len(i) == 0:
             break
-        loose[here[i]] = loose[here[j]] = True
-        last = attempt == ROUNDS - 1
-        _cut(out, (here[i], here[j]), rank, settings.hair if last else 0.0)
-        _drop(out, originals)
+        loose[i] = loose[j] = True
+        better, worse = np.where(rank[i] < rank[j], (i, j), (j, i))
+        turn = np.lexsort((rank[better], rank[worse]))
+        pairs = list(zip(better[turn].tolist(), worse[turn].tolist(), strict=True))
+        if attempt == 0:
+            pairs = [pair for pair in pairs if not _withdrawn(out, pair, crowd.fixed, settings)]
+        _cut(out, pairs, settings.hair if attempt == ROUNDS - 1 else 0.0)
+        _drop(out, crowd.originals)
     return out
 
 
@@ -92,19 +109,52 @@ def _overlaps(polygons: Polygons) -> tuple[Index, Index]:
     return i[shared], j[shared]
 
 
-def _cut(out: Polygons, pairs: tuple[Index, Index], rank: Index, berth: float) -> None:
-    """Cut the worse of each pair by the better, best first; a berth keeps them apart."""
-    better, worse = np.where(rank[pairs[0]] < rank[pairs[1]], pairs, pairs[::-1])
-    for k in np.lexsort((rank[better], rank[worse])).tolist():
-        winner, loser = out[better[k]], out[worse[k]]
+def _withdrawn(out: Polygons, pair: tuple[int, int], fixed: Flags, settings: Walls) -> bool:
+    """Whether an overlap could be taken out by moving corners: they are replaced in `out`.
+
+    The worse one's corners draw back, else the better one's, else those of both.
+    """
+    better, worse = pair
+    a, b = out[better], out[worse]
+    a_back = a if fixed[better] else _drawn_back(a, b, settings.shift)
+    b_back = b if fixed[worse] else _drawn_back(b, a, settings.shift)
+    for one, two in ((a, b_back), (a_back, b), (a_back, b_back)):
+        if one is None or two is None or (one is a and two is b):
+            continue
+        if shapely.area(shapely.intersection(one, two)) <= settings.hair * two.length:
+            out[better], out[worse] = one, two
+            return True
+    return False
+
+
+def _drawn_back(
+    polygon: shapely.Polygon, other: shapely.Polygon, reach: float
+) -> shapely.Polygon | None:
+    """A polygon whose corners inside another are moved to its outline; None if that is far."""
+    points = shapely.get_coordinates(polygon)
+    inside = shapely.contains_xy(other, points)
+    if not inside.any():
+        return polygon
+    ways = shapely.shortest_line(shapely.points(points[inside]), other.boundary)
+    if shapely.length(ways).max() > reach:
+        return None
+    points[inside] = shapely.get_coordinates(shapely.get_point(ways, 1))
+    moved = shapely.transform(polygon, lambda _: points)
+    return moved if moved.is_valid else None
+
+
+def _cut(out: Polygons, pairs: list[tuple[int, int]], berth: float) -> None:
+    """Cut the worse of each pair by the better; a berth keeps them apart."""
+    for better, worse in pairs:
+        winner, loser = out[better], out[worse]
         if winner is None or loser is None:
             continue
         knife = winner.buffer(berth, join_style="mitre") if berth else winner
         parts = repaired(shapely.difference(loser, knife))
         if not parts:
-            out[worse[k]] = None
+            out[worse] = None
         else:
-            out[worse[k]] = parts[0] if berth else tidied(parts[0], loser)
+            out[worse] = parts[0] if berth else tidied(parts[0], loser)
 
 
 def _drop(out: Polygons, originals: Polygons) -> None:

@@ -13,7 +13,8 @@ import shapely
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from buildex.geo.outlines import Flags, Index, Outlines, Points, Polygons, outlines_of, rebuilt
+from buildex.geo.footprints import Polygons
+from buildex.geo.outlines import Flags, Index, Outlines, Points, outlines_of, rebuilt
 from buildex.geo.wall_lines import Lines
 
 if TYPE_CHECKING:

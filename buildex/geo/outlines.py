@@ -7,14 +7,14 @@ edge taken times its side always has its building on the left.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-Polygons = NDArray[np.object_]
+from buildex.geo.footprints import Polygons, object_array
+
 Points = NDArray[np.float64]
 Index = NDArray[np.int64]
 Flags = NDArray[np.bool_]
@@ -115,10 +115,3 @@ def rebuilt(outlines: Outlines, points: Points, keep: Flags, chosen: Flags) -> P
     if len(whole):
         out[whole] = shapely.polygons(lines, indices=np.searchsorted(whole, owner))
     return out[chosen]
-
-
-def object_array(items: Sequence[shapely.Polygon | None]) -> Polygons:
-    """An object array (N,) that numpy does not look into."""
-    out = np.empty(len(items), dtype=object)
-    out[:] = items
-    return out

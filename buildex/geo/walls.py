@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
 
-from buildex.geo.cuts import pairs_that_meet, separated, without_doubles
+from buildex.geo.cuts import SPIKE, Crowd, pairs_that_meet, separated, without_doubles
+from buildex.geo.footprints import Polygons
 from buildex.geo.junctions import joined_corners, moved_corners
-from buildex.geo.outlines import Flags, Index, Polygons, outlines_of, rebuilt
+from buildex.geo.outlines import Flags, Index, outlines_of, rebuilt
 from buildex.geo.wall_lines import common_lines, facing_edges
 
 
@@ -28,7 +29,7 @@ class Walls:
 
     Attributes:
         gap: walls that face each other across less than this become one.
-        shift: how far either end of a wall may move.
+        shift: how far either end of a wall may move to a common line, in each of two passes.
         angle: degrees between two walls that may become one.
         snap: corners on a common wall nearer to each other than this become one.
         most_change: share of a building's area that may be won or lost.
@@ -59,6 +60,7 @@ class Walls:
 
 
 DEFAULT = Walls()
+PASSES = 2  # the second closes gaps that the first has made narrow
 ROUNDS = 3  # after these, rows that are still spoilt keep their shapes
 
 
@@ -148,13 +150,29 @@ def _once(
     polygons: Polygons, scores: NDArray[np.float64], fixed: Flags, settings: Walls
 ) -> tuple[Polygons, Flags]:
     """One round: the polygons, None where one is lost, and those not fixed that it spoilt."""
-    moved, broken = _moved(polygons, scores, fixed, settings)
-    order = np.lexsort((np.arange(len(scores)), -scores))
-    out = separated(moved, order, polygons, settings)
-    before = shapely.area(polygons)
-    after = np.array([0.0 if p is None else p.area for p in out])
-    spoilt = broken | (np.abs(after - before) > settings.most_change * before)
+    out, broken = polygons.copy(), np.zeros(len(polygons), dtype=bool)
+    for _ in range(PASSES):
+        here = np.flatnonzero(~shapely.is_missing(out))
+        still = (fixed | broken)[here]
+        shapes, new = _moved(out[here], scores[here], still, settings)
+        broken[here] |= new
+        order = np.lexsort((here, -scores[here]))
+        out[here] = separated(Crowd(shapes, polygons[here], still), order, settings)
+    change = np.abs(shapely.area(out) - shapely.area(polygons))
+    spoilt = ~(change <= settings.most_change * shapely.area(polygons))
+    spoilt |= broken | (_spiked(out) & ~_spiked(polygons))
     return out, spoilt & ~fixed
+
+
+def _spiked(polygons: Polygons) -> Flags:
+    """Polygons (N,) with a corner that is hardly more than a line."""
+    here = np.flatnonzero(~shapely.is_missing(polygons))
+    outlines = outlines_of(polygons[here])
+    along = outlines.directions * outlines.side[:, None]
+    back = (along * along[outlines.before]).sum(axis=1) < -np.cos(np.radians(SPIKE))
+    spiked = np.zeros(len(polygons), dtype=bool)
+    spiked[here[outlines.owner[back]]] = True
+    return spiked
 
 
 def _moved(
@@ -174,11 +192,9 @@ def _moved(
     keep = ~((into >= 0) & (into == out)) | still
     touched = np.zeros(len(polygons), dtype=bool)
     touched[outlines.owner[(points != outlines.points).any(axis=1)]] = True
-    result, broken = polygons.copy(), np.zeros(len(polygons), dtype=bool)
     shapes = rebuilt(outlines, points, keep, touched)
-    change = np.abs(shapely.area(shapes) - shapely.area(polygons[touched]))
     good = shapely.is_valid(shapes)
-    good &= change <= settings.most_change * shapely.area(polygons[touched])
+    result, broken = polygons.copy(), np.zeros(len(polygons), dtype=bool)
     places = np.flatnonzero(touched)
     result[places[good]] = shapes[good]
     broken[places[~good]] = True
