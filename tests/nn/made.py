@@ -1,14 +1,17 @@
-"""A dataset folder of painted houses, written with nothing but numpy and Pillow."""
+"""Painted houses: as a dataset folder written with nothing but numpy and Pillow, and in memory."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 from PIL import Image
 
+from buildex.geo.boxes import PixelBox
 from buildex.geo.rings import Rings, fill
+from buildex.nn.settings import NetworkSpec
 
 TILE = 128
 SMALLEST = "test_efficientnet"  # timm's encoder for tests: 0.3 M parameters
@@ -32,6 +35,43 @@ def painted(side: int = 2 * TILE, houses=HOUSES) -> np.ndarray:
     for index, points in enumerate(houses):
         ground[fill(rings_of(points), side, side)] = (200, 150 + 10 * index, 120)
     return ground.astype(np.uint8)
+
+
+class PaintedScene:
+    """A scene in memory: one tile of painted houses; what `hidden` slices say is not valid."""
+
+    gsd = 0.1
+
+    def __init__(self, name="scene", houses=HOUSES, side=2 * TILE, hidden=()) -> None:
+        self.name, self.width, self.height, self.houses = name, side, side, houses
+        self.valid = np.ones((side, side), dtype=bool)
+        for part in hidden:
+            self.valid[part] = False
+        self.pixels = np.where(self.valid[..., None], painted(side, houses), 0).astype(np.uint8)
+
+    def tiles(self, split):
+        return [SimpleNamespace(x=0, y=0, width=self.width, height=self.height)]
+
+    def buildings(self, split):
+        return [SimpleNamespace(rings=rings_of(points)) for points in self.houses]
+
+    def read(self, box: PixelBox, split):
+        image = np.zeros((box.height, box.width, 3), np.uint8)
+        valid = np.zeros((box.height, box.width), bool)
+        common = box.intersection(PixelBox(0, 0, self.width, self.height))
+        if common is not None:
+            here = common.shift(-box.x0, -box.y0).slices
+            image[here], valid[here] = self.pixels[common.slices], self.valid[common.slices]
+        return image, valid
+
+
+def tiny_spec(cells: int = 16, **changes) -> NetworkSpec:
+    """A network with little to compute."""
+    usual = {
+        "encoder": SMALLEST, "pyramid_channels": 64, "detector_convs": 1,
+        "roi_channels": 16, "roi_cells": cells // 2,
+    }  # fmt: skip
+    return NetworkSpec(**usual | changes)
 
 
 def write_dataset(folder: Path, splits=("train", "val"), gsd: float = 0.1) -> Path:

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from buildex.errors import ModelError
+from buildex.nn.backbone import create_encoder, freeze, freeze_statistics, normalisation
+from tests.nn.made import SMALLEST
+
+
+@pytest.fixture
+def weights(tmp_path):
+    """A file of encoder weights, all 0.25."""
+    state = create_encoder(SMALLEST).state_dict()
+    path = tmp_path / "encoder.safetensors"
+    save_file({k: torch.full_like(v, 0.25) for k, v in state.items()}, path)
+    return path
+
+
+def test_an_encoder_takes_its_weights_from_a_file(weights):
+    encoder = create_encoder(SMALLEST, str(weights))
+    assert all((p == 0.25).all() for p in encoder.parameters())
+
+
+def test_weights_of_another_encoder_are_refused(weights):
+    with pytest.raises(ModelError, match="holds another encoder's weights") as caught:
+        create_encoder("test_resnet", str(weights))
+    assert "--encoder" in caught.value.hint
+
+
+def test_a_file_that_is_none_is_refused(tmp_path):
+    with pytest.raises(ModelError, match="no encoder weights"):
+        create_encoder(SMALLEST, str(tmp_path / "missing.safetensors"))
+    (tmp_path / "text.safetensors").write_text("not weights")
+    with pytest.raises(ModelError, match="not a safetensors file"):
+        create_encoder(SMALLEST, str(tmp_path / "text.safetensors"))
+
+
+def test_an_unknown_encoder_is_refused():
+    with pytest.raises(ModelError, match="no encoder `resnet_of_mine` with random weights"):
+        create_encoder("resnet_of_mine")
+
+
+def test_without_a_network_the_hint_says_what_else_there_is(monkeypatch):
+    def offline(*_, **__):
+        raise OSError("Temporary failure in name resolution")
+
+    monkeypatch.setattr(timm, "create_model", offline)
+    with pytest.raises(ModelError, match="Temporary failure") as caught:
+        create_encoder(SMALLEST, "timm")
+    assert "--pretrained FILE.safetensors" in caught.value.hint
+
+
+def test_lite_encoders_want_values_from_minus_one_to_one():
+    assert normalisation("efficientnet_lite2") == ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    assert normalisation("resnet18")[0] == (0.485, 0.456, 0.406)
+    assert len(normalisation("an_encoder_that_timm_does_not_know")[1]) == 3
+
+
+def learning(encoder):
+    return {name for name, p in encoder.named_parameters() if p.requires_grad}
+
+
+def test_frozen_stages_do_not_learn_and_later_ones_do():
+    encoder = create_encoder(SMALLEST)
+    stages = encoder.feature_info.module_name()
+    freeze(encoder, 2, depthwise=False)
+    last = [name for name in learning(create_encoder(SMALLEST)) if name.startswith(stages[-1])]
+    assert not any(name.startswith(stages[1]) for name in learning(encoder))
+    assert "conv_stem.weight" not in learning(encoder)
+    assert set(last) <= learning(encoder)
+
+
+def test_depthwise_kernels_can_be_frozen_alone():
+    encoder = create_encoder(SMALLEST)
+    freeze(encoder, 0, depthwise=True)
+    kernels = {name for name, p in encoder.named_parameters() if p.ndim == 4 and p.shape[1] == 1}
+    assert kernels
+    assert learning(encoder) == {name for name, _ in encoder.named_parameters()} - kernels
+
+
+def test_frozen_statistics_stay_while_scale_and_shift_learn():
+    norm = nn.BatchNorm2d(3)
+    model = nn.Sequential(nn.Conv2d(3, 3, 1), norm).train()
+    freeze_statistics(model)
+    model(torch.randn(4, 3, 8, 8)).sum().backward()
+    assert norm.running_mean.tolist() == [0, 0, 0]
+    assert norm.weight.grad is not None
+    assert model.training
