@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from buildex.errors import ConfigError
+from buildex.nn.device import autocast, choose_device, hardware, use_bf16
+
+CPU = torch.device("cpu")
+
+
+def with_devices(monkeypatch, cuda=False, mps=False):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+
+
+@pytest.mark.parametrize(
+    ("cuda", "mps", "chosen"),
+    [(True, True, "cuda"), (False, True, "mps"), (False, False, "cpu")],
+)
+def test_auto_takes_the_best_device_there_is(monkeypatch, cuda, mps, chosen):
+    with_devices(monkeypatch, cuda, mps)
+    assert choose_device().type == chosen
+
+
+@pytest.mark.parametrize(
+    ("name", "says"), [("cuda", "no `cuda` device here"), ("tpu9000", "unknown device `tpu9000`")]
+)
+def test_a_device_that_is_not_there_is_refused(monkeypatch, name, says):
+    with_devices(monkeypatch)
+    with pytest.raises(ConfigError, match=says) as caught:
+        choose_device(name)
+    assert "cpu" in caught.value.hint
+
+
+def test_precision_is_as_asked():
+    assert use_bf16(CPU, "bf16")
+    assert not use_bf16(CPU, "fp32")
+    assert not use_bf16(torch.device("mps"), "auto")
+
+
+def test_mixed_precision_is_on_only_where_it_is_wanted():
+    with autocast(CPU, bf16=True):
+        assert torch.is_autocast_enabled("cpu")
+    with autocast(CPU, bf16=False):
+        assert not torch.is_autocast_enabled("cpu")
+
+
+def test_hardware_is_said_in_words():
+    assert hardware(CPU).startswith("cpu, ")

@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from PIL import Image
+
+from buildex.nn.history import (
+    COLUMNS,
+    LOSSES,
+    SCORES,
+    History,
+    Progress,
+    SaveOnInterrupt,
+    best_measures,
+    read_rows,
+)
+
+
+class Trainer(SimpleNamespace):
+    """As much of Lightning's as callbacks look at."""
+
+    def __init__(self, step=0, loss=1.0, score=0.5, **others):
+        losses = {f"train/{name}": torch.tensor(loss) for name in LOSSES}
+        scores = {f"val/{name}": torch.tensor(score) for name in SCORES}
+        groups = [{"lr": 0.0003}, {"lr": 0.001}]
+        super().__init__(
+            global_step=step, current_epoch=0, is_global_zero=True, validating=False,
+            callback_metrics={**losses, **scores},
+            optimizers=[SimpleNamespace(param_groups=groups)], saved=[], **others,
+        )  # fmt: skip
+
+    def save_checkpoint(self, path):
+        self.saved.append(path)
+
+
+def run(history, losses, first=1):
+    for step, loss in enumerate(losses, start=first):
+        history.on_train_batch_end(Trainer(step, loss), None, None, None, 0)
+
+
+@pytest.fixture
+def history(tmp_path):
+    return History(tmp_path, every=2, tell=lambda _: None)
+
+
+def rows(history):
+    return read_rows(history.folder / "metrics.csv")
+
+
+def test_a_row_of_losses_is_their_mean_since_the_last(history):
+    run(history, [1.0, 3.0, 10.0, 30.0])
+    assert [(row["step"], row["train/loss"]) for row in rows(history)] == [("2", "2"), ("4", "20")]
+    assert rows(history)[0]["lr"] == "0.001"
+    assert list(rows(history)[0]) == list(COLUMNS)
+
+
+def test_batches_that_make_one_step_make_one_row(history):
+    for step in (0, 1, 1, 2, 2, 3):  # every second batch makes a step
+        history.on_train_batch_end(Trainer(step), None, None, None, 0)
+    assert [row["step"] for row in rows(history)] == ["2"]
+
+
+def test_a_validation_leaves_its_measures_and_a_picture(history):
+    run(history, [2.0, 1.0])
+    history.on_validation_end(Trainer(2, score=0.75), None)
+    assert rows(history)[1]["val/iou"] == "0.75"
+    assert rows(history)[1]["train/loss"] == ""
+    with Image.open(history.folder / "curves.png") as picture:
+        assert picture.size == (900, 480)
+        assert len(picture.getcolors(9999)) > 4
+
+
+def test_other_processes_write_nothing(history):
+    trainer = Trainer(2)
+    trainer.is_global_zero = False
+    history.on_train_batch_end(trainer, None, None, None, 0)
+    history.on_validation_end(trainer, None)
+    assert list(history.folder.iterdir()) == []
+
+
+def test_a_run_that_goes_on_forgets_rows_beyond_its_checkpoint(history):
+    run(history, [1.0] * 6)
+    again = History(history.folder, every=2, tell=lambda _: None)
+    again.on_train_start(Trainer(3), None)
+    run(again, [5.0] * 3, first=4)
+    assert [row["step"] for row in rows(again)] == ["2", "4", "6"]
+    assert rows(again)[1]["train/loss"] == "5"
+    assert [path.name for path in again.folder.iterdir()] == ["metrics.csv"]
+
+
+def test_time_adds_up_over_sessions(history):
+    later = History(history.folder, every=2, tell=lambda _: None)
+    later.load_state_dict({"seconds": 3600.0})
+    assert 3600 <= later.state_dict()["seconds"] < 3610
+    assert history.seconds < 10
+
+
+def test_the_best_measures_are_those_of_the_first_best_validation(history):
+    for step, score in ((2, 0.5), (4, 0.75), (6, 0.75), (8, float("nan"))):
+        history.on_validation_end(Trainer(step, score=score), None)
+    run(history, [1.0, 1.0])
+    assert best_measures(history.folder / "metrics.csv", "iou") == dict.fromkeys(SCORES, 0.75)
+
+
+def test_without_a_validation_there_are_no_best_measures(history):
+    run(history, [1.0, 1.0])
+    assert best_measures(history.folder / "metrics.csv", "score") == {}
+
+
+def test_progress_counts_the_steps_that_are_left():
+    shown = []
+
+    def track(items, *, total, label):
+        shown.append((total, label))
+        for item in items:
+            shown.append(item)
+            yield item
+
+    progress = Progress(track, steps=6)
+    progress.on_train_start(Trainer(3), None)
+    for step in (3, 4, 4, 5, 6):
+        progress.on_train_batch_end(Trainer(step))
+    assert shown == [(3, "training"), 3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("step", "validating", "saved"), [(7, False, 1), (0, False, 0), (7, True, 0)]
+)
+def test_an_interrupt_leaves_a_checkpoint_where_there_is_something_to_keep(
+    tmp_path, step, validating, saved
+):
+    trainer = Trainer(step)
+    trainer.validating = validating
+    SaveOnInterrupt(tmp_path / "last.ckpt").on_exception(trainer)
+    assert len(trainer.saved) == saved
