@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 NOTHING = 1e-12  # area of an overlap that is rounding, in squared units
 MOST_LOST = 0.5
-ROUNDS = 5
+ROUNDS = 6
 SPIKE = 5.0  # degrees; a sharper corner is none
 
 
@@ -85,8 +85,8 @@ def separated(crowd: Crowd, order: Index, settings: Walls) -> Polygons:
     loose = np.array([a is not b for a, b in zip(out, crowd.originals, strict=True)], dtype=bool)
     rank = np.empty(len(out), dtype=np.int64)
     rank[order] = np.arange(len(out))
+    here = np.arange(len(out))
     for attempt in range(ROUNDS):
-        here = np.flatnonzero(~shapely.is_missing(out))
         shapes, changed = exact_junctions(out[here], settings, loose[here])
         out[here], loose[here] = shapes, loose[here] | changed
         i, j = (here[index] for index in _overlaps(out[here]))
@@ -98,9 +98,22 @@ def separated(crowd: Crowd, order: Index, settings: Walls) -> Polygons:
         pairs = list(zip(better[turn].tolist(), worse[turn].tolist(), strict=True))
         if attempt == 0:
             pairs = [pair for pair in pairs if not _withdrawn(out, pair, crowd.fixed, settings)]
-        _cut(out, pairs, settings.hair if attempt == ROUNDS - 1 else 0.0)
-        _drop(out, crowd.originals)
+        _cut(out, pairs, settings, apart=attempt >= ROUNDS - 2)
+        busy = np.union1d(i, j)
+        left = shapely.area(out[busy]) >= (1 - MOST_LOST) * shapely.area(crowd.originals[busy])
+        out[busy[~left]] = None
+        here = _around(out, busy[left], 2 * settings.hair)
     return out
+
+
+def _around(out: Polygons, changed: Index, distance: float) -> Index:
+    """Polygons within a distance of one of those that were changed, which are, too; rising."""
+    there = np.flatnonzero(~shapely.is_missing(out))
+    _, near = shapely.STRtree(out[there]).query(
+        out[changed], predicate="dwithin", distance=distance
+    )
+    around: Index = there[np.unique(near)].astype(np.int64)
+    return around
 
 
 def _overlaps(polygons: Polygons) -> tuple[Index, Index]:
@@ -143,45 +156,37 @@ def _drawn_back(
     return moved if moved.is_valid else None
 
 
-def _cut(out: Polygons, pairs: list[tuple[int, int]], berth: float) -> None:
-    """Cut the worse of each pair by the better; a berth keeps them apart."""
+def _cut(out: Polygons, pairs: list[tuple[int, int]], settings: Walls, apart: bool) -> None:
+    """Cut the worse of each pair by the better, if need be with a hair between them."""
     for better, worse in pairs:
         winner, loser = out[better], out[worse]
         if winner is None or loser is None:
             continue
-        knife = winner.buffer(berth, join_style="mitre") if berth else winner
+        knife = winner.buffer(settings.hair, join_style="mitre") if apart else winner
         parts = repaired(shapely.difference(loser, knife))
         if not parts:
             out[worse] = None
         else:
-            out[worse] = parts[0] if berth else tidied(parts[0], loser)
+            out[worse] = parts[0] if apart else tidied(parts[0], loser, settings.hair)
 
 
-def _drop(out: Polygons, originals: Polygons) -> None:
-    """Drop what lost more than half of itself."""
-    for k, polygon in enumerate(out):
-        if polygon is None or polygon is originals[k]:
-            continue
-        if polygon.area < (1 - MOST_LOST) * originals[k].area:
-            out[k] = None
-
-
-def tidied(polygon: shapely.Polygon, before: shapely.Polygon) -> shapely.Polygon:
+def tidied(polygon: shapely.Polygon, before: shapely.Polygon, hair: float) -> shapely.Polygon:
     """A polygon without the spikes and the straight points that a cut has made.
 
     Args:
         polygon: what was left by a cut.
         before: the polygon that was cut; its own points stay, unless they are spikes.
+        hair: how far a point may lie from the straight line past it.
     """
     known = {tuple(point) for point in shapely.get_coordinates(before).tolist()}
-    rings = [_tidy_ring(ring, known) for ring in to_rings(polygon)]
+    rings = [_tidy_ring(ring, known, hair) for ring in to_rings(polygon)]
     if len(rings[0]) < 3:
         return polygon
     tidy = shapely.Polygon(rings[0], [hole for hole in rings[1:] if len(hole) >= 3])
     return tidy if tidy.is_valid else polygon
 
 
-def _tidy_ring(ring: Points, known: set[tuple[float, ...]]) -> Points:
+def _tidy_ring(ring: Points, known: set[tuple[float, ...]], hair: float) -> Points:
     while len(ring) > 3:
         turn = turning_angles(ring)
         fresh = np.array([tuple(point) not in known for point in ring.tolist()], dtype=bool)
@@ -191,7 +196,7 @@ def _tidy_ring(ring: Points, known: set[tuple[float, ...]]) -> Points:
                 for k in range(len(ring))
             ]
         )
-        useless = (turn > 180 - SPIKE) | (fresh & (sag < 1e-3))
+        useless = (turn > 180 - SPIKE) | (fresh & (sag <= hair))
         if not useless.any():
             break
         worst = int(np.argmax(np.where(turn > 180 - SPIKE, 1e3 + turn, np.where(useless, 1, 0))))
