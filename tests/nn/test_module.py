@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from buildex.geo.keypoints import RoiCodec
+from buildex.nn.batch import WholeTiles, collate
+from buildex.nn.module import TrainingModule
+from buildex.nn.network import Network
+from buildex.nn.settings import Learning
+from buildex.nn.validation import SUMS, measures
+from tests.nn.made import HOUSES, PaintedScene, tiny_spec
+
+SIDE, CELLS = 96, 16
+NEIGHBOUR = [[50, 70], [86, 70], [86, 90], [50, 90]]
+ALL = {"frozen_stages": 0, "freeze_depthwise": False}
+
+
+def module(**changes):
+    learning = Learning(**{"steps": 80, "warmup": 5, "rois": 8, **changes})
+    return TrainingModule(Network(tiny_spec(CELLS)), RoiCodec(cells=CELLS), learning).train()
+
+
+def batch(*houses):
+    scenes = [PaintedScene(side=SIDE, houses=some) for some in houses]
+    return collate([WholeTiles([scene])[0] for scene in scenes])
+
+
+TWO = (HOUSES[0], NEIGHBOUR)
+
+
+def test_every_trainable_parameter_has_a_gradient():
+    learner = module(**ALL)
+    sum(learner.losses(batch(TWO, TWO)).values()).backward()
+    for name, parameter in learner.named_parameters():
+        assert parameter.grad is not None, name
+        assert torch.isfinite(parameter.grad).all(), name
+        assert parameter.grad.abs().sum() > 0, name
+
+
+def test_what_is_frozen_has_none():
+    learner = module(frozen_stages=2, freeze_depthwise=True)
+    sum(learner.losses(batch(TWO)).values()).backward()
+    frozen = [p for p in learner.parameters() if not p.requires_grad]
+    assert frozen
+    assert all(p.grad is None for p in frozen)
+    assert all(p.grad is not None for p in learner.parameters() if p.requires_grad)
+
+
+def test_an_empty_batch_has_finite_losses_and_a_gradient_for_every_parameter():
+    learner = module(**ALL)
+    losses = learner.losses(batch((), ()))
+    sum(losses.values()).backward()
+    assert losses["mask"] == losses["heatmap"] == losses["offset"] == losses["reg"] == 0
+    assert torch.isfinite(losses["cls"])
+    assert losses["cls"] < 10
+    assert all(torch.isfinite(p.grad).all() for p in learner.parameters())
+
+
+def test_the_weights_of_the_paper_weigh():
+    plain, heavy = module(), module(mask_weight=2.0, polygon_weight=3.0)
+    heavy.network.load_state_dict(plain.network.state_dict())
+    a, b = plain.losses(batch(TWO)), heavy.losses(batch(TWO))
+    factors = {"cls": 1, "reg": 1, "mask": 10, "heatmap": 3, "offset": 3}
+    for name, factor in factors.items():
+        assert b[name].item() == pytest.approx(factor * a[name].item(), rel=1e-4), name
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_norms_use_their_own_statistics_only_where_that_is_asked_for(frozen):
+    learner = module(freeze_norms=frozen)
+    norms = [p for p in learner.modules() if isinstance(p, nn.BatchNorm2d)]
+    assert norms
+    assert all(norm.training != frozen for norm in norms)
+    assert not any(norm.training for norm in learner.eval().modules())
+
+
+def test_the_learning_rate_rises_then_falls_to_a_hundredth():
+    learner = module(lr=0.01, steps=100, warmup=10)
+    found = learner.configure_optimizers()
+    optimizer, schedule = found["optimizer"], found["lr_scheduler"]["scheduler"]
+    rates = []
+    for _ in range(101):
+        rates.append(max(group["lr"] for group in optimizer.param_groups))
+        optimizer.step()
+        schedule.step()
+    assert rates[0] == pytest.approx(0.001)
+    assert rates[10] == max(rates) == pytest.approx(0.01)
+    assert rates[55] == pytest.approx(0.01 * (0.01 + 0.99 / 2))
+    assert rates[100] == pytest.approx(0.0001)
+
+
+def test_the_encoder_learns_slower_and_only_matrices_decay():
+    learner = module(lr=0.01, encoder_lr=0.25, warmup=0, weight_decay=0.1)
+    groups = learner.configure_optimizers()["optimizer"].param_groups
+    encoder = {id(p) for p in learner.network.backbone.encoder.parameters()}
+    grouped = 0
+    for group in groups:
+        grouped += len(group["params"])
+        for parameter in group["params"]:
+            share = 0.25 if id(parameter) in encoder else 1
+            assert group["initial_lr"] == pytest.approx(0.01 * share)
+            assert group["weight_decay"] == (0.1 if parameter.ndim > 1 else 0)
+    assert grouped == sum(p.requires_grad for p in learner.parameters())
+
+
+def validated(learner, one):
+    learner.eval()
+    learner.on_validation_epoch_start()
+    learner.validation_step(one, 0)
+    return learner._sums
+
+
+def test_every_validation_begins_anew():
+    learner, one = module(), batch(TWO)
+    first, second = validated(learner, one), validated(learner, one)
+    assert np.array_equal(first, second)
+    assert first[0, SUMS.index("windows")] > 0
+
+
+def test_two_houses_are_learnt_by_heart():
+    learner = module(lr=3e-3, encoder_lr=1.0, freeze_norms=False, mask_weight=1.0, **ALL)
+    one, found = batch(TWO), learner.configure_optimizers()
+    optimizer, schedule = found["optimizer"], found["lr_scheduler"]["scheduler"]
+    for _ in range(80):
+        optimizer.zero_grad()
+        sum(learner.losses(one).values()).backward()
+        optimizer.step()
+        schedule.step()
+    result = measures(validated(learner, one))
+    assert result["iou"] > 0.75
+    assert result["instance_f1"] == 1
+    assert 0.75 <= result["vertex_ratio"] <= 2
