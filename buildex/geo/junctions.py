@@ -231,6 +231,10 @@ def _with_nodes(
     t = ((outlines.points[corner] - outlines.points[edge]) * outlines.directions[edge]).sum(axis=1)
     order = np.lexsort((t * outlines.side[edge], edge))
     corner, edge = corner[order], edge[order]
+    again = (np.diff(edge, prepend=-1) == 0) & (
+        outlines.points[corner] == outlines.points[np.roll(corner, 1)]
+    ).all(axis=1)
+    corner, edge = corner[~again], edge[~again]
     out, changed = polygons.copy(), np.zeros(len(polygons), dtype=bool)
     for index in np.unique(outlines.owner[edge]).tolist():
         mine = outlines.owner == index

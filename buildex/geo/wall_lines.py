@@ -56,7 +56,7 @@ def facing_edges(outlines: Outlines, settings: Walls) -> Facing:
     along = outlines.directions
     against = (along[i] * along[j]).sum(axis=1) < -np.cos(np.radians(settings.angle))
     i, j = i[against], j[against]
-    shared, apart = _stretch(outlines, along, i, j)
+    shared, apart = side_by_side(outlines, i, j)
     length = np.minimum(outlines.lengths[i], outlines.lengths[j])
     enough = shared >= np.maximum(0.3 * length, np.minimum(settings.gap, 0.9 * length))
     near = (apart <= settings.gap) & (apart >= -2 * settings.shift)
@@ -65,11 +65,12 @@ def facing_edges(outlines: Outlines, settings: Walls) -> Facing:
     return Facing(i[order], j[order])
 
 
-def _stretch(outlines: Outlines, along: Points, i: Index, j: Index) -> tuple[Points, Points]:
+def side_by_side(outlines: Outlines, i: Index, j: Index) -> tuple[Points, Points]:
     """Length (K,) over which edges lie side by side, and their distance (K,) halfway.
 
     The distance is negative where the two buildings overlap.
     """
+    along = outlines.directions
     middle = along[i] - along[j]
     middle /= np.hypot(middle[:, 0], middle[:, 1])[:, None]
     origin = outlines.points[i]

@@ -109,7 +109,8 @@ def share_walls(
 def _in_rounds(polygons: Polygons, scores: NDArray[np.float64], settings: Walls) -> Polygons:
     """Share walls; a row in which a building is spoilt is done again with that one fixed."""
     near = _neighbours(polygons, settings.gap)
-    count, rows = connected_components(near, directed=False)
+    graph = csr_matrix((np.ones(len(near[0])), near), shape=(len(polygons),) * 2)
+    count, rows = connected_components(graph, directed=False)
     out = polygons.copy()
     fixed = np.zeros(len(polygons), dtype=bool)
     todo = np.flatnonzero(np.bincount(rows, minlength=count)[rows] > 1)
@@ -130,16 +131,17 @@ def _in_rounds(polygons: Polygons, scores: NDArray[np.float64], settings: Walls)
     return out
 
 
-def _neighbours(polygons: Polygons, distance: float) -> csr_matrix:
-    """Which polygons (N, N) lie within a distance of each other, themselves included."""
-    i, j = shapely.STRtree(polygons).query(polygons, predicate="dwithin", distance=distance)
-    return csr_matrix((np.ones(len(i), dtype=bool), (i, j)), shape=(len(polygons),) * 2)
+def _neighbours(polygons: Polygons, distance: float) -> tuple[Index, Index]:
+    """Pairs (i, j) and (j, i) within a distance of each other, and (i, i)."""
+    tree = shapely.STRtree(polygons)
+    i, j = tree.query(polygons, predicate="dwithin", distance=distance)
+    return i.astype(np.int64), j.astype(np.int64)
 
 
-def _intruders(out: Polygons, originals: Polygons, near: csr_matrix) -> Flags:
+def _intruders(out: Polygons, originals: Polygons, near: tuple[Index, Index]) -> Flags:
     """Moved polygons (N,) that now meet one that was no neighbour."""
     i, j = pairs_that_meet(out)
-    strange = ~np.asarray(near[i, j]).ravel().astype(bool)
+    strange = ~np.isin(i * len(out) + j, near[0] * len(out) + near[1])
     moved = np.array([a is not b for a, b in zip(out, originals, strict=True)], dtype=bool)
     met = np.zeros(len(out), dtype=bool)
     met[i[strange]] = met[j[strange]] = True
