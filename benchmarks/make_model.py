@@ -4,7 +4,7 @@
         --encoder ../shared/weights/efficientnet_lite2_imagenet_encoder.safetensors
 
 Interrupted, the same command goes on where it stopped. The model comes out in
-WORK/run/model. About an hour and a half on two CPU cores.
+WORK/run2/model. About two hours on two CPU cores that have nothing else to do.
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ from buildex.training import TrainConfig, train
 STYLES = ("village", "suburb", "town", "bazaar", "camp", "estate")
 SEEDS = range(1000, 1024)
 
+# The second stage starts again from the first one's network, on other crops, at half the rate.
+SECOND = {"steps": 800, "lr": 6e-4, "warmup": 30, "seed": 2}
+
 
 def main() -> None:
     """Read the arguments and do the three steps."""
@@ -39,16 +42,24 @@ def main() -> None:
         tiled(given.work / "rendered", towns, "train"),
         tiled(given.work / "val", [given.data / "val" / "zanzibar-val"], "val"),
     ]
-    run = given.work / "run"
-    settings = {
+    first, second = given.work / "run", given.work / "run2"
+    trained(first, datasets, pretrained=str(given.encoder))
+    trained(second, datasets, pretrained="none", init=str(first / "model"), **SECOND)
+
+
+def trained(run: Path, datasets: list[Path], **settings: object) -> None:
+    """One stage of training; does nothing where it is done, goes on where it was stopped."""
+    if (run / "model" / "model.toml").is_file():
+        return
+    table = {
         **read_toml(Path(__file__).with_name("drone_lite2.toml")),
         "datasets": datasets,
         "output": run,
-        "pretrained": str(given.encoder),
         "resume": (run / "checkpoints" / "last.ckpt").is_file(),
         "overwrite": True,
+        **settings,
     }
-    say(train(from_table(TrainConfig, settings), track=track, tell=say).text())
+    say(train(from_table(TrainConfig, table), track=track, tell=say).text())
 
 
 def rendered(folder: Path, seed: int) -> Path:

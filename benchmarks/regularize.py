@@ -7,7 +7,7 @@ The peer's row is skipped where it is not installed. To have it:
     PYTHONPATH=PEER python benchmarks/regularize.py --data ../shared/data
 
 Three kinds of noise: `corners` moves each corner (what a keypoint network does), `jitter`
-moves points every half metre, `mask` draws the jittered outline on pixels of 10-20 cm and
+moves points that lie every half metre, `mask` draws the jittered outline on pixels of 10-20 cm and
 takes their stair-stepped outline. All rows of a table come from one run and one core;
 seconds are processor time.
 """
@@ -81,8 +81,11 @@ def corners(polygon: shapely.Polygon, rng: np.random.Generator) -> shapely.Polyg
 
 
 def jitter(polygon: shapely.Polygon, rng: np.random.Generator) -> shapely.Polygon:
-    """The same of points every half metre."""
-    return corners(shapely.segmentize(polygon, 0.5), rng)
+    """Points every half metre moved anywhere by at most 0.15 to 0.3 m."""
+    points = shapely.get_coordinates(shapely.segmentize(polygon.exterior, 0.5))[:-1]
+    angle, length = rng.uniform(0, 2 * np.pi, len(points)), np.sqrt(rng.random(len(points)))
+    step = rng.uniform(0.15, 0.3) * length * [np.cos(angle), np.sin(angle)]
+    return (repaired(shapely.Polygon(points + step.T)) or [polygon])[0]
 
 
 def mask(polygon: shapely.Polygon, rng: np.random.Generator) -> shapely.Polygon:
@@ -91,7 +94,9 @@ def mask(polygon: shapely.Polygon, rng: np.random.Generator) -> shapely.Polygon:
     x0, y0, x1, y1 = moved.bounds
     shape = (int((y1 - y0) / pixel) + 3, int((x1 - x0) / pixel) + 3)
     transform = rasterio.transform.from_origin(x0 - pixel, y1 + pixel, pixel, pixel)
-    drawn = rasterio.features.rasterize([moved], out_shape=shape, transform=transform)
+    drawn = rasterio.features.rasterize(
+        [moved], out_shape=shape, transform=transform, dtype="uint8"
+    )
     patches = rasterio.features.shapes(drawn, mask=drawn > 0, transform=transform)
     found = [part for patch, _ in patches for part in repaired(shapely.geometry.shape(patch))]
     largest = max(found, key=lambda part: part.area, default=polygon)

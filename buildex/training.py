@@ -27,6 +27,7 @@ from buildex.config import Track, silent, to_toml
 from buildex.errors import ConfigError, OutputError, TrainingError
 from buildex.geo.keypoints import RoiCodec
 from buildex.io.dataset import Dataset, SceneTiles
+from buildex.io.zoo import find_model
 from buildex.nn.augment import Augment
 from buildex.nn.settings import TRAIN, VAL, Feeding, Learning, Loop, NetworkSpec
 
@@ -70,6 +71,9 @@ class TrainConfig:
     encoder: str = _option("efficientnet_lite2", "The encoder's timm name.")
     pretrained: str = _option(
         "timm", "First weights of the encoder: timm (downloads), none, or a safetensors file."
+    )
+    init: str | None = _option(
+        None, "A model of the same make, by name or folder, to start from: fine-tuning."
     )
     size: int = _option(512, "Side of a training sample in pixels, a multiple of 32.")
     cells: int = _option(56, "Cells along each side of a building's maps, an even number.")
@@ -242,14 +246,16 @@ def train(
     checkpoint = check_run(config)
     from buildex.nn.device import choose_device, hardware
     from buildex.nn.fitting import Loaders, fit, new_module
-    from buildex.nn.weights import save_model
+    from buildex.nn.weights import save_model, start_from
 
     if not first_process():
         track, tell = silent, lambda _: None
     made_on = hardware(choose_device(config.device))
-    first_weights = "" if checkpoint or config.pretrained == "none" else config.pretrained
+    bare = checkpoint or config.init or config.pretrained == "none"
     learning = config.learning(scenes[0].gsd)
-    module = new_module(config.network, first_weights, config.codec, learning)
+    module = new_module(config.network, "" if bare else config.pretrained, config.codec, learning)
+    if config.init and not checkpoint:
+        start_from(module.network, find_model(config.init))
     loaders = Loaders(scenes, config.feeding)
     if checkpoint is None and first_process():
         prepare_run(config)
@@ -342,6 +348,7 @@ def _provenance(config: TrainConfig, datasets: Sequence[Dataset], fitted: Fitted
         "steps": fitted.steps,
         "torch": version("torch"),
         "encoder_weights": Path(config.pretrained).name,
+        "init": "" if config.init is None else Path(config.init).name,
         "datasets": [dataset.fingerprint for dataset in datasets],
         "scenes": sorted({scene.name for dataset in datasets for scene in dataset.scenes}),
     }

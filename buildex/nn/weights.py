@@ -94,6 +94,21 @@ def load_model(folder: Path) -> tuple[Network, ModelCard]:
     return network.to(torch.float32).eval(), card
 
 
+def start_from(network: Network, folder: Path) -> None:
+    """Give a network the weights of a model, to go on from: fine-tuning.
+
+    Raises:
+        ModelError: if the model cannot be read, or is of another make.
+    """
+    other, card = load_model(folder)
+    if card.network != network.spec:
+        raise ModelError(
+            f"`{folder}` is of another make: {card.network}",
+            hint="train with the same `--model` and `--encoder`",
+        )
+    network.load_state_dict(other.state_dict(), strict=True)
+
+
 def read_card(folder: Path) -> ModelCard:
     """Read `model.toml` of a model folder.
 
