@@ -16,7 +16,7 @@ import shapely
 from numpy.typing import NDArray
 
 from buildex.geo import straight
-from buildex.geo.runs import Corners, Flags, Floats, Index, Outlines, following
+from buildex.geo.runs import OPEN, Corners, Flags, Floats, Index, Outlines, following
 from buildex.geo.straight import Draft, Limits
 
 Polygons = NDArray[np.object_]
@@ -26,6 +26,7 @@ Method = Literal["none", "right-angles", "right-angles-and-diagonals", "any-angl
 CHUNK = 1024  # polygons that are worked on at once: their arrays fit the processor's cache
 TRIES = 2  # on a rung: the second one with those walls set free that deviate too far
 ROUGH = 8.0  # degrees that edges of one direction differ by in a first look
+SWING = 0.7  # share of the tolerance by which the ends of a wall may be turned aside
 SAME = 1e-6  # share of the tolerance within which an outline is the same
 
 
@@ -74,7 +75,13 @@ class _Rung(NamedTuple):
     squared: bool = True  # whether walls are put along axes
 
 
-LADDER = (_Rung(0.5, 0.9), _Rung(0.3, 0.5), _Rung(0.2, 0.25), _Rung(0.4, 0.4, squared=False))
+LADDER = (
+    _Rung(0.9, 0.8),
+    _Rung(0.7, 0.6),
+    _Rung(0.5, 0.4),
+    _Rung(0.3, 0.3),
+    _Rung(0.4, 0.4, squared=False),
+)
 DEFAULT = Regularizing()
 
 
@@ -120,14 +127,18 @@ def _regularized(polygons: Polygons, settings: Regularizing) -> tuple[Polygons, 
         if not pending.any():
             break
         draft = _draft(outlines.take(pending), rung, settings, axes)
+        bad = np.zeros(len(draft.runs.at), dtype=bool)
         for _ in range(TRIES):
-            if not len(draft.runs.at):
+            draft = draft.freed(bad)
+            if not len(bad):
                 break
             walls, deviation = draft.drawn(settings.tolerance)
             answer, good = _answer(draft, walls, deviation, rung, settings)
             answers.append(answer)
             pending[answer.name] = False
-            draft = draft.freed(deviation > settings.tolerance).take(~good)
+            bad = (deviation > settings.tolerance)[~good[draft.runs.ring]]
+            draft = draft.take(~good)
+        outlines.mark[np.isin(outlines.ring, draft.outlines.name)] = draft.marks(bad)
     return _assembled(polygons, (outlines, origin), answers, pending)
 
 
@@ -149,12 +160,14 @@ def _outlines(polygons: Polygons) -> tuple[Outlines, Floats]:
     start[ring[far][::-1]] = far[::-1]
     place = np.arange(len(ring)) - first[ring]
     points = points[first[ring] + (place + (start - first)[ring]) % size[ring]]
-    return Outlines(points, ring, building, np.arange(len(size))), origin
+    name, mark = np.arange(len(size)), np.full(len(ring), OPEN)
+    return Outlines(points, ring, building, name, mark), origin
 
 
 def _axes(outlines: Outlines, tolerance: float) -> Floats:
     """Main axis (N,) of each building in degrees; what does not go along it does not count."""
-    limits = Limits(LADDER[0].short * tolerance, straight.NEARLY_STRAIGHT, diagonals=False)
+    short, swing = LADDER[0].short * tolerance, SWING * tolerance
+    limits = Limits(short, swing, straight.NEARLY_STRAIGHT, diagonals=False)
     draft = straight.cut_loose(outlines, LADDER[0].simplify * tolerance)
     axes = np.zeros(int(outlines.building[-1]) + 1)
     if len(draft.runs.at):
@@ -173,12 +186,15 @@ def _draft(outlines: Outlines, rung: _Rung, settings: Regularizing, axes: Floats
         axes: (N,) main axis of each building in degrees.
     """
     short = rung.short * settings.tolerance
+    if not rung.squared:
+        outlines = outlines._replace(mark=np.full_like(outlines.mark, OPEN))
     draft = straight.cut_loose(outlines, rung.simplify * settings.tolerance)
     if not len(draft.runs.at):
         return draft
     if not rung.squared:
         return straight.joined(draft, short)
-    limits = Limits(short, settings.turn, settings.method == "right-angles-and-diagonals")
+    diagonals = settings.method == "right-angles-and-diagonals"
+    limits = Limits(short, SWING * settings.tolerance, settings.turn, diagonals)
     if settings.method == "any-angle":
         draft = straight.chained(straight.joined(draft, short), settings.turn)
         draft, _ = straight.squared(draft, straight.rough_axes(draft, settings.turn), limits)

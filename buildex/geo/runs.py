@@ -20,6 +20,8 @@ Flags = NDArray[np.bool_]
 
 PARALLEL = 0.2  # sine of the angle under which two lines meet too far away to be a corner
 
+OPEN, CORNER, INNER = 0, 1, 2  # a breakpoint if the outline turns there; always; never
+
 
 class Outlines(NamedTuple):
     """Rings (K) of buildings, each without its closing point, around an origin of their own."""
@@ -28,13 +30,18 @@ class Outlines(NamedTuple):
     ring: Index  # (V,) ring of each point, rising
     building: Index  # (K,) building of each ring, rising
     name: Index  # (K,) number of each ring among all, rising
+    mark: Index  # (V,) of each point: `OPEN`, `CORNER` or `INNER`
 
     def take(self, rings: Flags) -> Outlines:
         """The rings where a mask (K,) is true, numbered anew."""
         points = rings[self.ring]
         number = np.cumsum(rings) - 1
         return Outlines(
-            self.points[points], number[self.ring[points]], self.building[rings], self.name[rings]
+            self.points[points],
+            number[self.ring[points]],
+            self.building[rings],
+            self.name[rings],
+            self.mark[points],
         )
 
 
@@ -71,7 +78,7 @@ def run_of_points(outlines: Outlines, runs: Runs) -> Index:
 
 
 def breakpoints(outlines: Outlines, tolerance: float) -> Index:
-    """Points at which outlines turn (Douglas and Peucker 1973); none for those that collapse.
+    """Points at which outlines turn (Douglas and Peucker 1973), or that are marked corners.
 
     The points carry their index as a third coordinate through shapely's simplification.
     """
@@ -80,7 +87,9 @@ def breakpoints(outlines: Outlines, tolerance: float) -> Index:
     rings = shapely.linearrings(with_index, indices=outlines.ring)
     simple = shapely.simplify(rings, tolerance, preserve_topology=False)
     kept = shapely.get_coordinates(simple, include_z=True)[:, 2]
-    return np.unique(kept.astype(np.int64))
+    turns = np.zeros(len(index), dtype=bool)
+    turns[kept.astype(np.int64)] = True
+    return np.flatnonzero((turns & (outlines.mark == OPEN)) | (outlines.mark == CORNER))
 
 
 def cut(outlines: Outlines, at: Index) -> Runs:
@@ -216,7 +225,7 @@ def deviations(outlines: Outlines, runs: Runs, walls: Corners) -> Floats:
     seen = np.where(place < slid.into[run], preceding(runs.ring)[run], run)
     seen = np.where(place > slid.out[run], after[run], seen)
     start, end = walls.start, walls.end[after]
-    gap = _gaps(outlines.points, start[seen], end[seen])[0]
+    gap = gaps(outlines.points, start[seen], end[seen])[0]
     worst = np.maximum(
         np.hypot(*(slid.point - walls.start).T), np.hypot(*(slid.point - walls.end)[after].T)
     )
@@ -262,7 +271,7 @@ class _Nearest(NamedTuple):
 
 
 def _nearest(start: Floats, end: Floats, run: Index, target: Floats, count: int) -> _Nearest:
-    gap, share = _gaps(target, start, end)
+    gap, share = gaps(target, start, end)
     best = np.full(count, np.inf)
     np.minimum.at(best, run, gap)
     edge = np.zeros(count, dtype=np.int64)
@@ -272,7 +281,7 @@ def _nearest(start: Floats, end: Floats, run: Index, target: Floats, count: int)
     return _Nearest(best, edge, share, start[edge] + share[:, None] * (end - start)[edge])
 
 
-def _gaps(points: Floats, start: Floats, end: Floats) -> tuple[Floats, Floats]:
+def gaps(points: Floats, start: Floats, end: Floats) -> tuple[Floats, Floats]:
     """Distances (N,) from points to segments, one to one, and where on them (N,), 0 to 1."""
     (x, y), (dx, dy) = (points - start).T, (end - start).T
     length2 = dx * dx + dy * dy

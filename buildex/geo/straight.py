@@ -13,6 +13,10 @@ import numpy as np
 
 from buildex.geo.axes import Edges, main_axes, off_axis
 from buildex.geo.runs import (
+    CORNER,
+    INNER,
+    OPEN,
+    PARALLEL,
     Corners,
     Flags,
     Floats,
@@ -27,8 +31,10 @@ from buildex.geo.runs import (
     cut,
     deviations,
     following,
+    gaps,
     merged,
     preceding,
+    run_of_points,
     scatter,
 )
 
@@ -42,13 +48,14 @@ class Limits:
     """What a run may suffer.
 
     Attributes:
-        short: length, in the coordinates' unit, of steps and chamfers that vanish; so far
-            may the ends of a wall be moved by turning it.
+        short: steps and chamfers that vanish, in the coordinates' unit.
+        swing: how far the ends of a wall may be moved by turning it.
         turn: degrees that a wall may be turned.
         diagonals: whether walls may go half-way between the axes.
     """
 
     short: float
+    swing: float
     turn: float
     diagonals: bool
 
@@ -91,20 +98,29 @@ class Draft:
         """The same with some runs (R,) set free of the axes."""
         return replace(self, klass=np.where(where, FREE, self.klass))
 
+    def marks(self, bad: Flags) -> Index:
+        """Marks (V,) of the outlines' points for another cut, of bad runs (R,) only.
+
+        A ring without bad runs, for which this draft would not do, is open altogether.
+        """
+        ring = self.outlines.ring
+        run = run_of_points(self.outlines, self.runs)
+        mark = np.where(bad[run], OPEN, INNER)
+        mark[self.runs.at] = CORNER
+        somewhere = np.bincount(self.runs.ring, weights=bad) > 0
+        return np.where(somewhere[ring], mark, OPEN)
+
+    def directions(self) -> Floats:
+        """Unit vectors (R, 2): along the axes, or a free run's own."""
+        own = angles(self.runs, chords(self.runs, self.outlines.points))
+        radians = np.radians(np.where(self.klass == FREE, own, self.axis + 45.0 * self.klass))
+        return np.stack([np.cos(radians), np.sin(radians)], axis=1)
+
     def drawn(self, tolerance: float) -> tuple[Corners, Floats]:
         """The walls' corners, and a bound (R,) of each run's deviation from its wall."""
-        points = self.outlines.points
-        own = angles(self.runs, chords(self.runs, points))
-        fixed = self.klass != FREE
-        direction = units(np.where(fixed, self.axis + 45.0 * self.klass, own))
-        walls = corners(self.runs, points[self.runs.at], direction, fixed, tolerance)
+        place = self.outlines.points[self.runs.at]
+        walls = corners(self.runs, place, self.directions(), self.klass != FREE, tolerance)
         return walls, deviations(self.outlines, self.runs, walls)
-
-
-def units(angle: Floats) -> Floats:
-    """Unit vectors (R, 2) of angles in degrees."""
-    radians = np.radians(angle)
-    return np.stack([np.cos(radians), np.sin(radians)], axis=1)
 
 
 def cut_loose(outlines: Outlines, tolerance: float) -> Draft:
@@ -193,13 +209,13 @@ def bound(draft: Draft, axis: Floats, limits: Limits) -> tuple[Draft, Flags]:
     aligned = np.abs(off) <= limits.turn
     swing = length / 2 * np.sin(np.radians(np.abs(off)))
     klass = np.where(
-        (aligned & (swing <= limits.short)) | (length <= 2 * limits.short), square, FREE
+        (aligned & (swing <= limits.swing)) | (length <= 2 * limits.short), square, FREE
     )
     if limits.diagonals:
         off = off_axis(angle, axis + 45.0)
         diagonal = (2 * np.round((angle - axis - off - 45.0) / 90.0).astype(np.int64) + 1) % 8
         swing = length / 2 * np.sin(np.radians(np.abs(off)))
-        fits = (np.abs(off) <= limits.turn / 2) & (swing <= limits.short)
+        fits = (np.abs(off) <= limits.turn / 2) & (swing <= limits.swing)
         fits &= length > 3 * limits.short
         klass, aligned = np.where(fits, diagonal, klass), aligned | fits
     return replace(draft, axis=axis, klass=klass), aligned
@@ -208,7 +224,7 @@ def bound(draft: Draft, axis: Floats, limits: Limits) -> tuple[Draft, Flags]:
 def joined(draft: Draft, short: float) -> Draft:
     """Merge runs of one wall, the surest first, until no step under `short` is left."""
     for _ in range(PASSES):
-        cost, drop, counted = _merges(draft, short)
+        cost, drop, counted = _merges(draft)
         chosen = _local_best(np.where(cost <= short, cost, np.inf), draft.runs.ring)
         if not chosen.any():
             break
@@ -220,36 +236,56 @@ def joined(draft: Draft, short: float) -> Draft:
     return draft
 
 
-def _merges(draft: Draft, short: float) -> tuple[Floats, Flags, Flags]:
+def _merges(draft: Draft) -> tuple[Floats, Flags, Flags]:
     """The cheapest way to merge each run with what is before it.
 
+    A run joins the wall before it; or it is a step between two parts of one wall and goes
+    with both; or it is a chamfer, and the walls beside it are drawn on to where they meet.
+
     Returns:
-        Cost (R,), a length; whether the run is a step, which goes together with the wall
-        after it; whether the run says anything about the wall.
+        Cost (R,), how far the wall and what it replaces are apart; whether the run is a
+        step; whether it says anything about the wall that it joins.
     """
     runs, klass = draft.runs, draft.klass
     before, after = preceding(runs.ring), following(runs.ring)
     size = np.bincount(runs.ring)[runs.ring]
-    chord = chords(runs, draft.outlines.points)
-    length = np.hypot(chord[:, 0], chord[:, 1])
-    centre, walls = centres(runs), units(draft.axis + 45.0 * klass)
-    bound_runs = klass != FREE
+    place, centre = draft.outlines.points[runs.at], centres(runs)
+    wall = draft.directions()
+    fixed = klass != FREE
     same = (klass == klass[before]) & (draft.group == draft.group[before])
     around = (klass[before] == klass[after]) & (draft.group[before] == draft.group[after])
-    aside = np.abs(_cross(walls, centre - centre[before]))
-    join = np.where(same & bound_runs, aside, np.inf)
-    join = np.where(same & ~bound_runs, _sag(draft, chord), join)
-    step = around & ~same & bound_runs[before] & (length <= 2 * short) & (size >= 6)
-    aside = np.abs(_cross(walls[before], centre[after] - centre[before]))
-    drop = np.where(step, aside, np.inf)
-    absorb = np.where(~same & ~around, length, np.inf)
-    cost = np.where(size > 3, np.minimum(np.minimum(join, drop), absorb), np.inf)
-    is_drop = (drop < join) & (drop <= absorb)
-    return cost, is_drop, join <= np.minimum(drop, absorb)
+    aside = np.abs(_cross(wall, centre - centre[before]))
+    join = np.where(same & fixed, aside, np.inf)
+    join = np.where(same & ~fixed, _sag(draft), join)
+    aside = np.max(
+        [
+            np.abs(_cross(wall[before], other - centre[before]))
+            for other in (place, place[after], centre[after])
+        ],
+        axis=0,
+    )
+    drop = np.where(around & ~same & fixed[before] & (size >= 6), aside, np.inf)
+    chamfer = np.where(same & fixed, np.inf, _chamfer(draft, wall))
+    cost = np.where(size > 3, np.minimum(np.minimum(join, drop), chamfer), np.inf)
+    is_drop = (drop < join) & (drop <= chamfer)
+    return cost, is_drop, join <= np.minimum(drop, chamfer)
 
 
-def _sag(draft: Draft, chord: Floats) -> Floats:
-    """Twice the distance of breakpoints from the chord over both runs; none where it turns."""
+def _chamfer(draft: Draft, wall: Floats) -> Floats:
+    """Distance (R,) of runs from where the walls (R, 2) beside them meet; infinite if nowhere."""
+    ring = draft.runs.ring
+    before, after = preceding(ring), following(ring)
+    place, centre = draft.outlines.points[draft.runs.at], centres(draft.runs)
+    sine = _cross(wall[before], wall[after])
+    meets = np.abs(sine) >= PARALLEL
+    t = _cross(centre[after] - centre[before], wall[after]) / np.where(meets, sine, 1.0)
+    corner = centre[before] + t[:, None] * wall[before]
+    return np.where(meets, gaps(corner, place, place[after])[0], np.inf)
+
+
+def _sag(draft: Draft) -> Floats:
+    """Twice the distance of breakpoints from the chord over both runs; infinite at a bend."""
+    chord = chords(draft.runs, draft.outlines.points)
     before = preceding(draft.runs.ring)
     whole = chord + chord[before]
     angle = np.degrees(np.arctan2(chord[:, 1], chord[:, 0]))
