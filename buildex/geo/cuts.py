@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 NOTHING = 1e-12  # area of an overlap that is rounding, in squared units
 MOST_LOST = 0.5
 ROUNDS = 6
+CRUMB = 10.0  # hairs; an edge shorter than this is none
 SPIKE = 5.0  # degrees; a sharper corner is none
 
 
@@ -157,21 +158,21 @@ def _drawn_back(
 
 
 def _cut(out: Polygons, pairs: list[tuple[int, int]], settings: Walls, apart: bool) -> None:
-    """Cut the worse of each pair by the better, if need be with a hair between them."""
+    """Cut the worse of each pair by the better, if need be with some hairs between them."""
     for better, worse in pairs:
         winner, loser = out[better], out[worse]
         if winner is None or loser is None:
             continue
-        knife = winner.buffer(settings.hair, join_style="mitre") if apart else winner
+        knife = winner.buffer(2 * CRUMB * settings.hair, join_style="mitre") if apart else winner
         parts = repaired(shapely.difference(loser, knife))
         if not parts:
             out[worse] = None
         else:
-            out[worse] = parts[0] if apart else tidied(parts[0], loser, settings.hair)
+            out[worse] = tidied(parts[0], loser, settings.hair)
 
 
 def tidied(polygon: shapely.Polygon, before: shapely.Polygon, hair: float) -> shapely.Polygon:
-    """A polygon without the spikes and the straight points that a cut has made.
+    """A polygon without the spikes, crumbs and straight points that a cut has made.
 
     Args:
         polygon: what was left by a cut.
@@ -196,9 +197,11 @@ def _tidy_ring(ring: Points, known: set[tuple[float, ...]], hair: float) -> Poin
                 for k in range(len(ring))
             ]
         )
-        useless = (turn > 180 - SPIKE) | (fresh & (sag <= hair))
+        step = np.hypot(*(ring - np.roll(ring, 1, axis=0)).T)
+        useless = (turn > 180 - SPIKE) | (fresh & (sag <= hair)) | (step <= CRUMB * hair)
         if not useless.any():
             break
-        worst = int(np.argmax(np.where(turn > 180 - SPIKE, 1e3 + turn, np.where(useless, 1, 0))))
+        crumb = np.where(step <= CRUMB * hair, 1e4, 0.0)
+        worst = int(np.argmax(np.where(useless, 1 + crumb + turn, 0.0)))
         ring = np.delete(ring, worst, axis=0)
     return ring

@@ -39,8 +39,8 @@ class Walls:
     """
 
     gap: float = 0.3
-    shift: float = 0.5
-    angle: float = 15.0
+    shift: float = 0.6
+    angle: float = 20.0
     snap: float = 0.3
     most_change: float = 0.15
     smallest: float = 0.0
