@@ -16,7 +16,7 @@ import shapely
 from numpy.typing import NDArray
 
 from buildex.geo import straight
-from buildex.geo.runs import OPEN, Corners, Flags, Floats, Index, Outlines, following
+from buildex.geo.runs import OPEN, Corners, Flags, Floats, Index, Outlines, following, roundness
 from buildex.geo.straight import Draft, Limits
 
 Polygons = NDArray[np.object_]
@@ -27,6 +27,8 @@ CHUNK = 1024  # polygons that are worked on at once: their arrays fit the proces
 TRIES = 2  # on a rung: the second one with those walls set free that deviate too far
 ROUGH = 8.0  # degrees that edges of one direction differ by in a first look
 SWING = 0.7  # share of the tolerance by which the ends of a wall may be turned aside
+ROUND = 0.07  # roundness under which an outline is a hut or a tank, and is not squared
+FEW = 0.25  # share of its points that is left of an outline, at most, to straighten it without axes
 SAME = 1e-6  # share of the tolerance within which an outline is the same
 
 
@@ -80,7 +82,8 @@ LADDER = (
     _Rung(0.7, 0.6),
     _Rung(0.5, 0.4),
     _Rung(0.3, 0.3),
-    _Rung(0.4, 0.4, squared=False),
+    _Rung(0.7, 0.5, squared=False),
+    _Rung(0.4, 0.3, squared=False),
 )
 DEFAULT = Regularizing()
 
@@ -121,12 +124,14 @@ class _Answer(NamedTuple):
 def _regularized(polygons: Polygons, settings: Regularizing) -> tuple[Polygons, Status]:
     outlines, origin = _outlines(polygons)
     axes = _axes(outlines, settings.tolerance)
-    pending = np.ones(len(outlines.building), dtype=bool)
+    angular = roundness(outlines) >= ROUND
+    pending = np.ones(len(angular), dtype=bool)
     answers = []
     for rung in LADDER:
         if not pending.any():
             break
-        draft = _draft(outlines.take(pending), rung, settings, axes)
+        fit = pending & angular if rung.squared else pending
+        draft = _draft(outlines.take(fit), rung, settings, axes)
         bad = np.zeros(len(draft.runs.at), dtype=bool)
         for _ in range(TRIES):
             draft = draft.freed(bad)
@@ -217,7 +222,7 @@ def _answer(
     worst = np.zeros(count)
     np.maximum.at(worst, runs.ring, deviation)
     area, new_area = _areas(old.points, old.ring, count), _areas(points, ring, count)
-    good = (worst <= settings.tolerance) & (after <= (before if rung.squared else before / 2))
+    good = (worst <= settings.tolerance) & (after <= (before if rung.squared else FEW * before))
     good &= np.abs(new_area - area) <= settings.area * np.abs(area)
     good[good] = shapely.is_valid(_polygons(points, ring, good))
     moved = (after != before) | (worst > SAME * settings.tolerance)

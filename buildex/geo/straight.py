@@ -12,6 +12,7 @@ from typing import Self
 import numpy as np
 
 from buildex.geo.axes import Edges, main_axes, off_axis
+from buildex.geo.deviation import deviations
 from buildex.geo.runs import (
     CORNER,
     INNER,
@@ -29,7 +30,6 @@ from buildex.geo.runs import (
     chords,
     corners,
     cut,
-    deviations,
     following,
     gaps,
     merged,
