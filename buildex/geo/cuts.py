@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import shapely
@@ -12,9 +12,7 @@ from buildex.geo.grouping import turning_angles
 from buildex.geo.junctions import exact_junctions
 from buildex.geo.outlines import Flags, Index, Points
 from buildex.geo.rings import segment_distances
-
-if TYPE_CHECKING:
-    from buildex.geo.walls import Walls
+from buildex.geo.wall_lines import Walls
 
 NOTHING = 1e-12  # area of an overlap that is rounding, in squared units
 MOST_LOST = 0.5

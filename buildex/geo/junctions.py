@@ -6,8 +6,6 @@ wall is made exact.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import shapely
 from numpy.typing import NDArray
@@ -15,10 +13,7 @@ from scipy.spatial import cKDTree
 
 from buildex.geo.footprints import Polygons
 from buildex.geo.outlines import Flags, Index, Outlines, Points, outlines_of, rebuilt
-from buildex.geo.wall_lines import Lines
-
-if TYPE_CHECKING:
-    from buildex.geo.walls import Walls
+from buildex.geo.wall_lines import Lines, Walls
 
 STRAIGHT = 0.35  # sine of the angle under which two walls have no crossing to go to
 STIFF = 1e6  # how much more a joined corner cares for its wall's line than for its old place

@@ -8,8 +8,9 @@ farther than is allowed at either of its ends.
 from __future__ import annotations
 
 import cmath
+import dataclasses
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import shapely
@@ -17,11 +18,44 @@ from numpy.typing import NDArray
 
 from buildex.geo.outlines import Flags, Index, Outlines, Points
 
-if TYPE_CHECKING:
-    from buildex.geo.walls import Walls
-
 ON_LINE = 1e-4
 FIXED = 1e9
+
+
+@dataclass(frozen=True, kw_only=True)
+class Walls:
+    """Settings; lengths in metres by default.
+
+    Attributes:
+        gap: walls that face each other across less than this become one.
+        shift: how far either end of a wall may move to a common line, in each of two passes.
+        angle: degrees between two walls that may become one.
+        snap: corners on a common wall nearer to each other than this become one.
+        most_change: share of a building's area that may be won or lost.
+        smallest: area under which a building is dropped.
+        nodes: whether a wall gets a vertex where a neighbour's corner meets it.
+        hair: where it gets none, how far such a corner stays off the wall.
+    """
+
+    gap: float = 0.3
+    shift: float = 0.6
+    angle: float = 20.0
+    snap: float = 0.3
+    most_change: float = 0.15
+    smallest: float = 0.0
+    nodes: bool = False
+    hair: float = 1e-5
+
+    def scaled(self, units: float) -> Walls:
+        """The same settings for polygons with so many units to the metre."""
+        return dataclasses.replace(
+            self,
+            gap=self.gap * units,
+            shift=self.shift * units,
+            snap=self.snap * units,
+            smallest=self.smallest * units**2,
+            hair=self.hair * units,
+        )
 
 
 class Facing(NamedTuple):

@@ -7,7 +7,7 @@ unit of the polygons: pixels of a metric grid, or metres; `Walls.scaled` convert
 
 from __future__ import annotations
 
-import dataclasses
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,48 +20,14 @@ from buildex.geo.cuts import SPIKE, Crowd, pairs_that_meet, separated, without_d
 from buildex.geo.footprints import Polygons
 from buildex.geo.junctions import joined_corners, moved_corners
 from buildex.geo.outlines import Flags, Index, outlines_of, rebuilt
-from buildex.geo.wall_lines import common_lines, facing_edges
+from buildex.geo.wall_lines import Walls, common_lines, facing_edges
 
-
-@dataclass(frozen=True, kw_only=True)
-class Walls:
-    """Settings; lengths in metres by default.
-
-    Attributes:
-        gap: walls that face each other across less than this become one.
-        shift: how far either end of a wall may move to a common line, in each of two passes.
-        angle: degrees between two walls that may become one.
-        snap: corners on a common wall nearer to each other than this become one.
-        most_change: share of a building's area that may be won or lost.
-        smallest: area under which a building is dropped.
-        nodes: whether a wall gets a vertex where a neighbour's corner meets it.
-        hair: where it gets none, how far such a corner stays off the wall.
-    """
-
-    gap: float = 0.3
-    shift: float = 0.6
-    angle: float = 20.0
-    snap: float = 0.3
-    most_change: float = 0.15
-    smallest: float = 0.0
-    nodes: bool = False
-    hair: float = 1e-5
-
-    def scaled(self, units: float) -> Walls:
-        """The same settings for polygons with so many units to the metre."""
-        return dataclasses.replace(
-            self,
-            gap=self.gap * units,
-            shift=self.shift * units,
-            snap=self.snap * units,
-            smallest=self.smallest * units**2,
-            hair=self.hair * units,
-        )
-
+__all__ = ["Walls", "WallsResult", "share_walls"]
 
 DEFAULT = Walls()
 PASSES = 2  # the second closes gaps that the first has made narrow
-ROUNDS = 3  # after these, rows that are still spoilt keep their shapes
+ROUNDS = 3  # after these, the neighbours of a spoilt building keep their shapes, too
+PATIENCE = 12  # after these, so does its whole row
 
 
 @dataclass(frozen=True)
@@ -114,20 +80,20 @@ def _in_rounds(polygons: Polygons, scores: NDArray[np.float64], settings: Walls)
     out = polygons.copy()
     fixed = np.zeros(len(polygons), dtype=bool)
     todo = np.flatnonzero(np.bincount(rows, minlength=count)[rows] > 1)
-    attempt = 0
-    while len(todo):
-        if attempt == ROUNDS:
-            fixed[todo] = True
+    for attempt in itertools.count():
+        if len(todo) == 0:
+            break
         out[todo], lost = _once(polygons[todo], scores[todo], fixed[todo], settings)
-        spoilt = np.zeros(len(polygons), dtype=bool)
-        spoilt[todo] = lost
-        spoilt |= _intruders(out, polygons, near)
+        spoilt = _intruders(out, polygons, near)
+        spoilt[todo] |= lost
         spoilt &= ~fixed
+        again = np.isin(rows, rows[spoilt])
+        todo = np.flatnonzero(again)
+        if attempt >= PATIENCE:
+            spoilt |= again
+        elif attempt >= ROUNDS:
+            spoilt[near[1][spoilt[near[0]]]] = True
         fixed |= spoilt
-        again = np.zeros(count, dtype=bool)
-        again[rows[spoilt]] = True
-        todo = np.flatnonzero(again[rows])
-        attempt = min(attempt + 1, ROUNDS)
     return out
 
 
