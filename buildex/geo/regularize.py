@@ -8,7 +8,7 @@ original stands. All polygons are worked on at once, in the unit of their coordi
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -23,9 +23,8 @@ Polygons = NDArray[np.object_]
 Status = NDArray[np.str_]
 Method = Literal["none", "right-angles", "right-angles-and-diagonals", "any-angle"]
 
-CHUNK = 1024  # polygons that are worked on at once: their arrays fit the processor's cache
+CHUNK = 4096  # polygons that are worked on at once
 TRIES = 2  # on a rung: the second one with those walls set free that deviate too far
-ROUGH = 8.0  # degrees that edges of one direction differ by in a first look
 SWING = 0.7  # share of the tolerance by which the ends of a wall may be turned aside
 ROUND = 0.07  # roundness under which an outline is a hut or a tank, and is not squared
 FEW = 0.25  # share of its points that is left of an outline, at most, to straighten it without axes
@@ -123,7 +122,7 @@ class _Answer(NamedTuple):
 
 def _regularized(polygons: Polygons, settings: Regularizing) -> tuple[Polygons, Status]:
     outlines, origin = _outlines(polygons)
-    axes = _axes(outlines, settings.tolerance)
+    axes = np.full(len(polygons), np.nan)
     angular = roundness(outlines) >= ROUND
     pending = np.ones(len(angular), dtype=bool)
     answers = []
@@ -169,18 +168,6 @@ def _outlines(polygons: Polygons) -> tuple[Outlines, Floats]:
     return Outlines(points, ring, building, name, mark), origin
 
 
-def _axes(outlines: Outlines, tolerance: float) -> Floats:
-    """Main axis (N,) of each building in degrees; what does not go along it does not count."""
-    short, swing = LADDER[0].short * tolerance, SWING * tolerance
-    limits = Limits(short, swing, straight.NEARLY_STRAIGHT, diagonals=False)
-    draft = straight.cut_loose(outlines, LADDER[0].simplify * tolerance)
-    axes = np.zeros(int(outlines.building[-1]) + 1)
-    if len(draft.runs.at):
-        draft = straight.squared(draft, straight.rough_axes(draft, ROUGH), limits)[0]
-        axes[draft.group] = straight.fitted_axes(draft, ROUGH)
-    return axes
-
-
 def _draft(outlines: Outlines, rung: _Rung, settings: Regularizing, axes: Floats) -> Draft:
     """Runs and their directions, of the rings that can be done on this rung.
 
@@ -188,7 +175,8 @@ def _draft(outlines: Outlines, rung: _Rung, settings: Regularizing, axes: Floats
         outlines: rings that are not done yet.
         rung: how much is dared.
         settings: method and limits.
-        axes: (N,) main axis of each building in degrees.
+        axes: (N,) main axis of each building in degrees; where it is not known yet, NaN, it
+            is found and written here: holes go along it on whichever rung they are done.
     """
     short = rung.short * settings.tolerance
     if not rung.squared:
@@ -202,9 +190,9 @@ def _draft(outlines: Outlines, rung: _Rung, settings: Regularizing, axes: Floats
     limits = Limits(short, SWING * settings.tolerance, settings.turn, diagonals)
     if settings.method == "any-angle":
         draft = straight.chained(straight.joined(draft, short), settings.turn)
-        draft, _ = straight.squared(draft, straight.rough_axes(draft, settings.turn), limits)
-        return replace(draft, axis=straight.fitted_axes(draft, settings.turn))
-    draft, share = straight.squared(draft, axes[draft.group], limits)
+        return straight.squared(draft, np.full(len(draft.group), np.nan), limits)[0]
+    draft, share = straight.squared(draft, axes, limits)
+    axes[draft.group] = draft.axis
     return draft.take(share >= settings.square)
 
 

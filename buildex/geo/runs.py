@@ -57,8 +57,8 @@ class Runs(NamedTuple):
 def following(ring: Index) -> Index:
     """Index (R,) of the item after each in its ring, the first one after the last."""
     after = np.arange(1, len(ring) + 1)
-    last = np.flatnonzero(np.diff(ring, append=-1))
-    after[last] = np.append(0, last[:-1] + 1)[: len(last)]
+    last = np.append(np.flatnonzero(ring[1:] != ring[:-1]), len(ring) - 1)[: len(ring)]
+    after[last] = np.append(0, last[:-1] + 1)[: len(ring)]
     return after
 
 

@@ -39,6 +39,7 @@ from buildex.geo.runs import (
 )
 
 FREE = -1
+ROUGH = 8.0  # degrees that edges of one direction differ by, and axes at first and at last
 NEARLY_STRAIGHT = 15.0  # degrees between two free runs that may be one wall
 PASSES = 50  # of merging: each takes every local best
 
@@ -138,19 +139,31 @@ def cut_loose(outlines: Outlines, tolerance: float) -> Draft:
     return Draft(outlines, runs, group, np.zeros(len(at)), np.full(len(at), FREE))
 
 
-def squared(draft: Draft, axis: Floats, limits: Limits) -> tuple[Draft, Floats]:
-    """Bind runs to axes (R,) and merge those of one wall, twice over.
+def squared(draft: Draft, known: Floats, limits: Limits) -> tuple[Draft, Floats]:
+    """Bind runs to axes and merge those of one wall, twice over.
+
+    Args:
+        draft: runs in groups.
+        known: axis of each group in degrees; NaN where it is to be fitted.
+        limits: what a run may suffer.
 
     Returns:
         The draft, and the share (K,) of each outline's length that went along the axes.
     """
+    axis = known[draft.group]
+    axis = np.where(np.isnan(axis), rough_axes(draft), axis)
     draft, aligned = bound(draft, axis, limits)
     length = draft.runs.moments[0]
     along = np.bincount(draft.runs.ring, weights=length * aligned)
     share = np.asarray(along / np.bincount(draft.runs.ring, weights=length))
-    draft = joined(draft, limits.short)
+    draft = _fitted(joined(draft, limits.short), known)
     draft, _ = bound(draft, draft.axis, limits)
-    return joined(draft, limits.short), share
+    return _fitted(joined(draft, limits.short), known), share
+
+
+def _fitted(draft: Draft, known: Floats) -> Draft:
+    axis = known[draft.group]
+    return replace(draft, axis=np.where(np.isnan(axis), fitted_axes(draft), axis))
 
 
 def chained(draft: Draft, turn: float) -> Draft:
@@ -168,16 +181,16 @@ def chained(draft: Draft, turn: float) -> Draft:
     return replace(draft, group=rename[chain])
 
 
-def rough_axes(draft: Draft, tolerance: float) -> Floats:
+def rough_axes(draft: Draft) -> Floats:
     """Axes (R,) of each run's group, from the runs' directions and lengths."""
     chord = chords(draft.runs, draft.outlines.points)
     length = np.hypot(chord[:, 0], chord[:, 1])
     edges = Edges(angles(draft.runs, chord) % 90.0, length, draft.group)
-    return main_axes(edges, int(draft.group.max(initial=-1)) + 1, tolerance)[draft.group]
+    return main_axes(edges, int(draft.group.max(initial=-1)) + 1, ROUGH)[draft.group]
 
 
-def fitted_axes(draft: Draft, most: float) -> Floats:
-    """Axes (R,) that fit the runs of each group best, at most `most` degrees away.
+def fitted_axes(draft: Draft) -> Floats:
+    """Axes (R,) that fit the runs of each group best, near those they have.
 
     Total least squares over all walls of a group at once: each wall's second moments are
     turned by its class, summed, and their principal axis is the common axis. With the
@@ -189,7 +202,7 @@ def fitted_axes(draft: Draft, most: float) -> Floats:
     real = np.bincount(draft.group, weights=z.real)
     imaginary = np.bincount(draft.group, weights=z.imag)
     off = np.degrees(np.arctan2(imaginary, real)) / 2
-    return np.asarray(draft.axis + np.clip(off, -most, most)[draft.group])
+    return np.asarray(draft.axis + np.clip(off, -ROUGH, ROUGH)[draft.group])
 
 
 def bound(draft: Draft, axis: Floats, limits: Limits) -> tuple[Draft, Flags]:
