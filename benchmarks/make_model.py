@@ -24,7 +24,7 @@ STYLES = ("village", "suburb", "town", "bazaar", "camp", "estate")
 SEEDS = range(1000, 1024)
 
 # The second stage starts again from the first one's network, on other crops, at half the rate.
-SECOND = {"steps": 800, "lr": 6e-4, "warmup": 30, "seed": 2}
+SECOND = {"steps": 600, "lr": 6e-4, "warmup": 30, "seed": 2}
 
 
 def main() -> None:
