@@ -83,13 +83,13 @@ class TorchSegmenter:
         self._device, self._bf16 = device, bf16
         self._network = network.to(device).to(memory_format=torch.channels_last).eval()
 
-    def __call__(self, tiles: Sequence[Tile]) -> list[RoiMaps]:
-        """Say what is in each tile; they are of side `size`."""
+    def __call__(self, tiles: Sequence[Tile], score: float = 0.0) -> list[RoiMaps]:
+        """Say what is in each tile of side `size`; detections under `score` are left out."""
         pixels = torch.from_numpy(np.stack([tile.image for tile in tiles])).permute(0, 3, 1, 2)
         seen = torch.from_numpy(np.stack([tile.valid for tile in tiles]))
         with autocast(self._device, self._bf16):
             return segment(
-                self._network, pixels.to(self._device), seen.to(self._device), self.codec
+                self._network, pixels.to(self._device), seen.to(self._device), self.codec, score
             )
 
 
