@@ -9,7 +9,7 @@ original stands. All polygons are worked on at once, in the unit of their coordi
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import shapely
@@ -27,6 +27,7 @@ CHUNK = 4096  # polygons that are worked on at once
 TRIES = 2  # on a rung: the second one with those walls set free that deviate too far
 SWING = 0.7  # share of the tolerance by which the ends of a wall may be turned aside
 ROUND = 0.07  # roundness under which an outline is a hut or a tank, and is not squared
+HUT = 6  # corners that a round outline keeps at least
 FEW = 0.25  # share of its points that is left of an outline, at most, to straighten it without axes
 SAME = 1e-6  # share of the tolerance within which an outline is the same
 
@@ -52,6 +53,12 @@ class Regularizing:
     turn: float = 20.0
     square: float = 0.6
     area: float = 0.2
+
+    def __post_init__(self) -> None:
+        if self.method not in get_args(Method):
+            raise ValueError(f"method {self.method!r}: it is one of {', '.join(get_args(Method))}")
+        if not self.tolerance > 0:
+            raise ValueError(f"tolerance {self.tolerance}: it is more than 0")
 
 
 @dataclass(frozen=True)
@@ -210,7 +217,12 @@ def _answer(
     worst = np.zeros(count)
     np.maximum.at(worst, runs.ring, deviation)
     area, new_area = _areas(old.points, old.ring, count), _areas(points, ring, count)
-    good = (worst <= settings.tolerance) & (after <= (before if rung.squared else FEW * before))
+    good = worst <= settings.tolerance
+    if rung.squared:
+        good &= after <= before
+    else:
+        good &= after <= FEW * before
+        good &= (after >= HUT) | (roundness(old) >= ROUND)
     good &= np.abs(new_area - area) <= settings.area * np.abs(area)
     good[good] = shapely.is_valid(_polygons(points, ring, good))
     moved = (after != before) | (worst > SAME * settings.tolerance)
