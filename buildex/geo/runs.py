@@ -219,17 +219,18 @@ def roundness(outlines: Outlines) -> Floats:
     rings = np.arange(len(outlines.building))
     whole = cut(outlines, np.searchsorted(outlines.ring, rings))
     length = whole.moments[0]
-    xx, xy, yy = scatter(whole) / length
-    singular = np.maximum(xx * yy - xy * xy, 1e-300)
-    ring, start = outlines.ring, outlines.points
-    end = start[following(ring)]
-    weight = np.hypot(*(end - start).T)
+    xx, xy, yy = np.maximum(scatter(whole) / length, [[1e-300], [-np.inf], [0]])
+    slant, rest = xy / xx, np.maximum(yy - xy * xy / xx, 1e-300)
+    ring, after = outlines.ring, following(outlines.ring)
+    x, y = (outlines.points - centres(whole)[ring]).T
+    # In u and v the outline's second moments are 1/2, 0, 1/2: those of a circle of radius 1.
+    u, v = x / np.sqrt(2 * xx)[ring], (y - slant[ring] * x) / np.sqrt(2 * rest)[ring]
+    weight = np.hypot(x[after] - x, y[after] - y)
+    du, dv = u[after] - u, v[after] - v
     total = np.zeros(len(rings))
     for t, share in SAMPLES:
-        x, y = (start + t * (end - start) - centres(whole)[ring]).T
-        radius2 = (yy[ring] * x * x - 2 * xy[ring] * x * y + xx[ring] * y * y) / singular[ring]
-        off = (np.sqrt(np.maximum(radius2, 0.0) / 2) - 1) ** 2
-        total += np.bincount(ring, weights=share * weight * off, minlength=len(rings))
+        off = np.hypot(u + t * du, v + t * dv) - 1
+        total += np.bincount(ring, weights=share * weight * off * off, minlength=len(rings))
     return np.asarray(np.sqrt(total / length))
 
 
