@@ -39,7 +39,7 @@ Tell = Callable[[str], None]
 COUNTS = ("steps", "batch_size", "accumulate", "devices", "rois", "save_every", "log_every")
 RANGES: dict[str, tuple[float, float]] = {  # least and most
     **dict.fromkeys(COUNTS, (1, math.inf)),
-    "size": (64, 4096),
+    "size": (96, 4096),  # level P6 of a smaller sample is one cell: oneDNN errs there in bf16
     "cells": (8, 256),
     "lr": (1e-7, 1),
     "average": (0, 0.99999),
@@ -97,7 +97,9 @@ class TrainConfig:
     freeze_depthwise: bool = _option(
         True, "Keep the encoder's depthwise kernels: half of a step's time on a CPU."
     )
-    freeze_norms: bool = _option(True, "Keep the encoder's batch-norm statistics.")
+    freeze_norms: bool = _option(
+        False, "Keep the encoder's batch-norm statistics, for batches of one or two."
+    )
 
     scene_weights: dict[str, float] = field(
         default_factory=dict,

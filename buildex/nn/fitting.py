@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 import signal
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,6 +31,13 @@ from buildex.nn.network import Network
 from buildex.nn.settings import Feeding, Learning, Loop, NetworkSpec
 
 Tell = Callable[[str], None]
+HARMLESS = (  # what Lightning warns of and nobody here need know
+    r".*isinstance\(treespec, LeafSpec\)",  # a quarrel between Lightning and torch
+    "Checkpoint directory .* exists and is not empty",  # that is where the run goes on
+    "You're resuming from a checkpoint that ended before",  # samples are drawn, not read in order
+    "Total length of `list` across ranks is zero",  # no validation: told in better words
+    "It is recommended to use `self.log",  # the measures are of all processes already
+)
 
 
 class Fitted(NamedTuple):
@@ -130,11 +138,14 @@ def _run(
     trainer: lightning.Trainer, module: TrainingModule, loaders: Loaders, checkpoint: Path | None
 ) -> None:
     """Run Lightning's loop; an interrupt comes out as KeyboardInterrupt."""
-    try:
-        trainer.fit(module, datamodule=loaders, ckpt_path=checkpoint, weights_only=True)
-    except SystemExit:
-        if not trainer.interrupted:
-            raise
+    with warnings.catch_warnings():
+        for message in HARMLESS:
+            warnings.filterwarnings("ignore", message)
+        try:
+            trainer.fit(module, datamodule=loaders, ckpt_path=checkpoint, weights_only=True)
+        except SystemExit:
+            if not trainer.interrupted:
+                raise
     if trainer.interrupted:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         raise KeyboardInterrupt

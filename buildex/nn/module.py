@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
-from torch.optim import AdamW
+from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from buildex.errors import TrainingError
 from buildex.geo.grouping import polygons_of
 from buildex.geo.keypoints import RoiCodec
 from buildex.nn.backbone import freeze, freeze_statistics
@@ -22,6 +23,8 @@ from buildex.nn.rois import sample_rois
 from buildex.nn.segmenter import segment
 from buildex.nn.settings import Learning
 from buildex.nn.validation import THRESHOLDS, measures, no_sums, tile_sums
+
+MOST_LOST = 20  # steps in a row
 
 
 class TrainingModule(lightning.LightningModule):
@@ -38,6 +41,8 @@ class TrainingModule(lightning.LightningModule):
         self.network, self.codec, self.learning = network, codec, learning
         freeze(network.backbone.encoder, learning.frozen_stages, learning.freeze_depthwise)
         self._sums = no_sums()
+        self._lost = 0  # steps in a row whose gradient was no number
+        self.train()  # Lightning takes the modes of all parts as they are
 
     def train(self, mode: bool = True) -> TrainingModule:
         """Training mode; batch norms stay in evaluation mode where that is asked for."""
@@ -69,6 +74,32 @@ class TrainingModule(lightning.LightningModule):
         losses["heatmap"] = weight * focal_loss(logits.heatmap, truth.heatmap)
         losses["offset"] = weight * offset_loss(logits.offset, truth.offset, truth.at)
         return losses
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Shorten a gradient that is too long; leave out a step whose gradient is no number.
+
+        One such step would leave no weight a number. Half precision makes them, now and then.
+
+        Raises:
+            TrainingError: if it happens `MOST_LOST` times in a row.
+        """
+        longest = gradient_clip_val or math.inf
+        length = nn.utils.clip_grad_norm_(self.parameters(), longest)
+        if torch.isfinite(length):
+            self._lost = 0
+            return
+        optimizer.zero_grad()
+        self._lost += 1
+        if self._lost >= MOST_LOST:
+            raise TrainingError(
+                f"the gradient was no number {self._lost} times in a row",
+                hint="go on with `--resume` and a lower `--lr`, or with `--precision fp32`",
+            )
 
     def on_validation_epoch_start(self) -> None:
         """Forget the tiles of the last validation."""

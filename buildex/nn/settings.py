@@ -104,7 +104,7 @@ class Learning:
     polygon_weight: float = 1.0
     frozen_stages: int = 2
     freeze_depthwise: bool = True
-    freeze_norms: bool = True
+    freeze_norms: bool = False
     gsd: float = 0.1
     seed: int = 0
 

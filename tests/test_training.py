@@ -1,0 +1,316 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from buildex.config import from_table, read_toml
+from buildex.errors import ConfigError, DatasetError, ModelError, OutputError, TrainingError
+from buildex.nn.history import read_rows
+from buildex.training import TrainConfig, train
+from tests.nn.made import SMALLEST, write_dataset
+
+ROOT = Path(__file__).parents[1]
+TINY = {
+    "encoder": SMALLEST, "pretrained": "none", "size": 96, "cells": 8, "rois": 4, "workers": 0,
+    "samples_per_epoch": 2, "batch_size": 1, "warmup": 1, "log_every": 1, "device": "cpu",
+    "precision": "fp32",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread():
+    """Threads that wait for each other take minutes on a busy machine, for tensors this small."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    return write_dataset(tmp_path_factory.mktemp("painted") / "dataset")
+
+
+def config(dataset, output, **changes):
+    return TrainConfig(datasets=(dataset,), output=output, **{**TINY, "steps": 4, **changes})
+
+
+@pytest.fixture(scope="module")
+def trained(dataset, tmp_path_factory):
+    """A run of four steps in two epochs, its settings, its report and what it told."""
+    settings = config(dataset, tmp_path_factory.mktemp("trained") / "run")
+    told = []
+    return settings, train(settings, tell=told.append), told
+
+
+def rows(run):
+    return read_rows(run / "metrics.csv")
+
+
+def steps_with_losses(run):
+    return [int(row["step"]) for row in rows(run) if row["train/loss"]]
+
+
+def test_a_run_leaves_a_model_metrics_curves_and_checkpoints(trained):
+    settings, report, _ = trained
+    run = settings.output
+    for name in ("config.toml", "metrics.csv", "curves.png"):
+        assert (run / name).is_file()
+    assert {path.name for path in (run / "checkpoints").iterdir()} == {"last.ckpt", "best.ckpt"}
+    assert {path.name for path in report.model.iterdir()} == {"model.toml", "model.safetensors"}
+    assert report.steps == 4
+    assert report.model == run / "model"
+    assert steps_with_losses(run) == [1, 2, 3, 4]
+    assert [row["step"] for row in rows(run) if row["val/iou"]] == ["2", "4"]
+
+
+def test_the_model_tells_how_it_was_made(trained):
+    _, report, _ = trained
+    card = read_toml(report.model / "model.toml")
+    made = card["provenance"]
+    assert (made["steps"], made["seed"], made["encoder_weights"]) == (4, 0, "none")
+    assert made["scenes"] == ["scene-train", "scene-val"]
+    assert len(made["datasets"][0]) == 64
+    assert made["hours"] == pytest.approx(report.hours, abs=0.001)
+    assert card["score"] == card["validation"]["threshold"] == report.best["threshold"]
+    assert (card["size"], card["gsd"], card["codec"]["cells"]) == (96, 0.1, 8)
+
+
+def test_a_report_is_a_line_for_people_and_plain_values_for_programs(trained):
+    _, report, _ = trained
+    assert "trained 4 steps" in report.text()
+    table = json.loads(json.dumps(report.as_dict(), allow_nan=False))
+    assert table["steps"] == 4
+    assert set(table["best"]) == set(report.best)
+
+
+def test_the_config_of_a_run_makes_it_again(trained):
+    settings, _, _ = trained
+    again = from_table(TrainConfig, read_toml(settings.output / "config.toml"))
+    assert dataclasses.replace(again, output=settings.output) == settings
+
+
+def test_a_run_that_is_there_is_left_alone(trained):
+    settings, _, _ = trained
+    before = (settings.output / "metrics.csv").read_bytes()
+    with pytest.raises(OutputError, match="exists") as caught:
+        train(settings)
+    assert "--resume" in caught.value.hint
+    assert (settings.output / "metrics.csv").read_bytes() == before
+
+
+def interrupting(after):
+    """Progress that is interrupted once so many steps are done."""
+
+    def track(items, *, total=None, label=""):
+        for count, item in enumerate(items):
+            if count == after:
+                raise KeyboardInterrupt
+            yield item
+
+    return track
+
+
+def test_an_interrupted_run_goes_on_to_the_same_number_of_steps(dataset, tmp_path):
+    settings = config(dataset, tmp_path / "run", steps=4, samples_per_epoch=4)
+    with pytest.raises(KeyboardInterrupt):
+        train(settings, track=interrupting(after=3))
+    assert not (tmp_path / "run" / "model").exists()
+    spent = float(rows(tmp_path / "run")[-1]["seconds"])
+    report = train(dataclasses.replace(settings, resume=True))
+    assert report.steps == 4
+    assert steps_with_losses(tmp_path / "run") == [1, 2, 3, 4]
+    assert report.hours * 3600 > spent
+    assert (report.model / "model.safetensors").is_file()
+
+
+def test_there_must_be_a_checkpoint_to_go_on_from(dataset, tmp_path):
+    with pytest.raises(TrainingError, match="no checkpoint to go on from"):
+        train(config(dataset, tmp_path / "run", resume=True))
+    assert not (tmp_path / "run").exists()
+
+
+def test_without_validation_tiles_the_last_network_is_exported(tmp_path):
+    alone = write_dataset(tmp_path / "dataset", splits=("train",))
+    told = []
+    settings = config(alone, tmp_path / "run", steps=2, patience=1)
+    report = train(settings, tell=told.append)
+    assert report.best == {}
+    assert "there was none" in report.text()
+    assert any("no dataset has tiles of the split `val`" in line for line in told)
+    assert read_toml(report.model / "model.toml")["score"] == 0.5
+
+
+def test_training_stops_when_validation_gets_no_better(dataset, tmp_path):
+    settings = config(dataset, tmp_path / "run", steps=20, lr=1e-7, patience=1)
+    assert train(settings).steps == 4  # the second validation is no better than the first
+
+
+def test_gradients_of_several_batches_make_one_step(dataset, tmp_path):
+    settings = config(dataset, tmp_path / "run", steps=2, samples_per_epoch=5, accumulate=2)
+    assert (settings.steps_per_epoch, settings.feeding.samples) == (2, 4)
+    assert train(settings).steps == 2
+    assert steps_with_losses(tmp_path / "run") == [1, 2]
+
+
+def test_a_dataset_without_training_tiles_is_refused(tmp_path):
+    alone = write_dataset(tmp_path / "dataset", splits=("val",))
+    with pytest.raises(TrainingError, match="split `train`"):
+        train(config(alone, tmp_path / "run"))
+
+
+def test_scenes_that_are_all_weighed_away_are_refused(dataset, tmp_path):
+    with pytest.raises(TrainingError, match="split `train`"):
+        train(config(dataset, tmp_path / "run", scene_weights={"*": 0.0}))
+
+
+def test_datasets_of_different_pixel_sizes_are_refused(dataset, tmp_path):
+    coarse = write_dataset(tmp_path / "coarse", gsd=0.2)
+    settings = dataclasses.replace(config(dataset, tmp_path / "run"), datasets=(dataset, coarse))
+    with pytest.raises(TrainingError, match=r"pixels of 0\.1 m, 0\.2 m"):
+        train(settings)
+
+
+def weights(model):
+    return load_file(model / "model.safetensors")
+
+
+def without_statistics(tensors):
+    """Running means and variances follow the batches, whatever the learning rate is."""
+    return {name: value for name, value in tensors.items() if ".running_" not in name
+            and "num_batches" not in name}  # fmt: skip
+
+
+@pytest.mark.parametrize(("frozen", "batches"), [(True, 0), (False, 2)])
+def test_norms_count_batches_unless_they_are_frozen(dataset, tmp_path, frozen, batches):
+    """Two epochs: the second comes after a validation, which changes modes."""
+    settings = config(dataset, tmp_path / "run", steps=2, samples_per_epoch=1, average=0.0,
+                      freeze_norms=frozen)  # fmt: skip
+    train(settings)
+    last = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
+    counts = [int(v) for n, v in last["state_dict"].items() if n.endswith("num_batches_tracked")]
+    assert set(counts) == {batches}
+
+
+def test_training_can_start_from_a_model(dataset, trained, tmp_path):
+    _, first, _ = trained
+    settings = config(dataset, tmp_path / "run", steps=2, lr=1e-7, init=str(first.model))
+    started, tuned = weights(first.model), weights(train(settings).model)
+    assert all(value.isfinite().all() for value in tuned.values())
+    for name, before in without_statistics(started).items():
+        assert torch.allclose(tuned[name], before, atol=1e-3), name
+    card = read_toml(tmp_path / "run" / "model" / "model.toml")
+    assert card["provenance"]["init"] == first.model.name
+
+
+def test_a_model_of_another_make_is_no_start(dataset, trained, tmp_path):
+    _, first, _ = trained
+    with pytest.raises(ModelError, match="is of another make"):
+        train(config(dataset, tmp_path / "run", init=str(first.model), cells=16))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        ({"encoder": "resnet_of_mine"}, ModelError),
+        ({"pretrained": "missing.safetensors"}, ModelError),
+        ({"init": "no-such-model"}, ModelError),
+        ({"device": "tpu"}, ConfigError),
+    ],
+)
+def test_what_cannot_begin_leaves_no_run_folder(dataset, tmp_path, changes, error):
+    with pytest.raises(error):
+        train(config(dataset, tmp_path / "run", **changes))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_dataset_that_is_none_is_refused(tmp_path):
+    with pytest.raises(DatasetError):
+        train(config(tmp_path, tmp_path / "run"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"cells": 7}, "even number"),
+        ({"cells": 4}, "8 to 256"),
+        ({"size": 100}, "multiple of 32"),
+        ({"size": 64}, "96 to 4096"),
+        ({"steps": 0}, "1 or more"),
+        ({"lr": 0.0}, "lr is 0"),
+        ({"frozen_stages": 6}, "0 to 5"),
+        ({"scale_low": 2.0}, "least zoom"),
+        ({"samples_per_epoch": 3, "batch_size": 4}, "less than one step"),
+    ],
+)
+def test_settings_out_of_range_are_refused(changes, says):
+    with pytest.raises(ConfigError) as caught:
+        TrainConfig(**changes)
+    assert says in str(caught.value)
+
+
+def test_an_epoch_is_whole_steps_and_a_run_is_whole_epochs():
+    settings = TrainConfig(steps=250, samples_per_epoch=1001, batch_size=4, accumulate=2)
+    assert settings.steps_per_epoch == 125
+    assert (settings.epochs, settings.total_steps) == (2, 250)
+    assert settings.feeding.samples == 1000
+    assert dataclasses.replace(settings, steps=251).total_steps == 375
+
+
+def test_settings_reach_the_part_they_are_for():
+    settings = TrainConfig(cells=16, margin=0.2, rois=5, clip=1.0, degrade=2.0, light=0.5)
+    assert (settings.network.roi_cells, settings.codec.margin) == (8, 0.2)
+    assert settings.learning(0.3).rois == 5
+    assert settings.learning(0.3).gsd == 0.3
+    assert settings.loop.clip == 1.0
+    assert settings.feeding.augment.haze == pytest.approx(0.3)
+    assert settings.feeding.augment.light == 0.5
+
+
+def python(code, *arguments):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT)
+
+
+def test_settings_are_known_without_torch():
+    code = "import sys, buildex.cli.train; print({'torch', 'lightning'} & set(sys.modules))"
+    assert python(code).stdout == "set()\n"
+
+
+BARE = """
+import sys
+from importlib import metadata
+absent, distribution = sys.argv[3].split(), metadata.distribution
+def present(name):
+    if name in absent:
+        raise metadata.PackageNotFoundError(name)
+    return distribution(name)
+metadata.distribution = present
+sys.modules.update(dict.fromkeys(absent))  # None: importing it fails
+from pathlib import Path
+from buildex.training import TrainConfig, train
+report = train(TrainConfig(
+    datasets=(Path(sys.argv[1]),), output=Path(sys.argv[2]), steps=1, samples_per_epoch=1,
+    batch_size=1, encoder="test_efficientnet", pretrained="none", size=96, cells=8, workers=0,
+), tell=print)
+print(report.steps)
+"""
+ABSENT = (
+    "shapely scipy affine rasterio pyogrio geopandas pandas pyarrow pyproj click contourpy "
+    "matplotlib tensorboard tensorboardX"
+)
+
+
+def test_training_needs_no_geographic_library(dataset, tmp_path):
+    done = python(BARE, dataset, tmp_path / "run", ABSENT)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "1"
+    assert "tensorboard is not installed" in done.stdout
+    assert (tmp_path / "run" / "model" / "model.safetensors").is_file()
