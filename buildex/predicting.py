@@ -85,7 +85,7 @@ class PredictConfig:
     )
     tolerance: float | None = field(
         default=None,
-        metadata={"help": "Metres that squaring may move an outline, at most; else 8 pixels."},
+        metadata={"help": "Metres that squaring may move an outline, at most; else 6 pixels."},
     )
     gap: float = field(
         default=0.1, metadata={"help": "Metres across which neighbours come to share a wall."}
@@ -108,7 +108,7 @@ class PredictConfig:
 
     def finishing(self, gsd: float) -> Finishing:
         """How outlines become footprints, on pixels of `gsd` metres."""
-        tolerance = 8 * gsd if self.tolerance is None else self.tolerance
+        tolerance = 6 * gsd if self.tolerance is None else self.tolerance
         return Finishing(
             Regularizing(method=self.regularize, tolerance=tolerance),
             Walls(gap=self.gap, smallest=self.min_area),

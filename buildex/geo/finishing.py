@@ -14,9 +14,11 @@ import shapely
 from numpy.typing import NDArray
 
 from buildex.geo.axes import orientations, squareness
-from buildex.geo.footprints import Polygons, object_array
+from buildex.geo.footprints import Polygons, object_array, repaired
 from buildex.geo.regularize import Regularizing, regularize
 from buildex.geo.walls import Walls, share_walls
+
+SPUR = 0.003  # share of a building's area from which a narrow part is taken off
 
 
 @dataclass(frozen=True)
@@ -26,10 +28,12 @@ class Finishing:
     Attributes:
         regularizing: how outlines are squared up.
         walls: how neighbours come to share one wall; its `smallest` drops what is too small.
+        narrowest: what is narrower is no building, nor a part of one.
     """
 
     regularizing: Regularizing = field(default_factory=Regularizing)
     walls: Walls = field(default_factory=Walls)
+    narrowest: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -58,17 +62,37 @@ def finish(polygons: Polygons, scores: NDArray[np.float64], settings: Finishing)
         scores: (N,); what overlaps goes to the higher one.
         settings: how.
     """
-    squared = regularize(polygons, settings.regularizing)
+    squared = regularize(without_spurs(polygons, settings.narrowest), settings.regularizing)
     walled = share_walls(squared.polygons, scores, settings.walls)
-    shapes = object_array([shapely.orient_polygons(p) for p in walled.polygons])
+    wide = ~shapely.is_empty(shapely.buffer(walled.polygons, -settings.narrowest / 2))
+    kept = walled.kept[wide]
+    shapes = object_array([shapely.orient_polygons(p) for p in walled.polygons[wide]])
     columns = {
         "area_m2": np.round(shapely.area(shapes), 2),
         "n_vertices": vertex_counts(shapes),
         "orientation": np.round(orientations(shapes), 1),
         "squareness": np.round(squareness(shapes), 3),
-        "regularized": squared.status[walled.kept].astype(object),
+        "regularized": squared.status[kept].astype(object),
     }
-    return Finished(shapes, walled.kept, columns)
+    return Finished(shapes, kept, columns)
+
+
+def without_spurs(polygons: Polygons, narrowest: float) -> Polygons:
+    """Polygons without the parts that are narrower than `narrowest`; others stay as they are.
+
+    Morphological opening with mitred corners, which gives a polygon back whose walls are
+    all farther apart. One that is narrow throughout stays.
+    """
+    style = {"join_style": "mitre", "mitre_limit": 8.0}
+    eroded = shapely.buffer(polygons, -narrowest / 2, **style)
+    opened = shapely.buffer(eroded, narrowest / 2, **style)
+    lost = shapely.area(shapely.difference(polygons, opened)) / shapely.area(polygons)
+    out = polygons.copy()
+    for k in np.flatnonzero((lost > SPUR) & ~shapely.is_empty(opened)):
+        parts = repaired(shapely.intersection(opened[k], polygons[k]))
+        if parts:
+            out[k] = parts[0]
+    return out
 
 
 def vertex_counts(polygons: Polygons) -> NDArray[np.int64]:

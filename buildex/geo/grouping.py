@@ -29,6 +29,7 @@ from buildex.geo.rings import (
     Rings,
     area,
     boundary_distances,
+    fill,
     segment_distances,
     signed_area,
     simplify,
@@ -48,6 +49,7 @@ class Grouping:
         corner_level: probability from which a heatmap's peak is a keypoint.
         reach: cells between a keypoint and the outline it belongs to, at most.
         sag: cells that the outline may stray from an edge before a corner is added.
+        spurious: gain of IoU with the mask from which a keypoint is dropped.
         straight: degrees of turn under which a weak keypoint is dropped.
         sure: score from which a keypoint is kept however little it turns.
         smallest_hole: cells (area) under which a hole is noise.
@@ -57,7 +59,8 @@ class Grouping:
     mask_level: float = 0.5
     corner_level: float = 0.3
     reach: float = 3.0
-    sag: float = 1.5
+    sag: float = 1.0
+    spurious: float = 0.003
     straight: float = 8.0
     sure: float = 0.5
     smallest_hole: float = 12.0
@@ -125,7 +128,7 @@ def group(
     rings = []
     for index, outline in enumerate(outlines):
         mine = near & (home == index)
-        ring = _ring(outline, points[mine], weights[mine], grouping)
+        ring = _ring(outline, points[mine], weights[mine], mask.shape, grouping)
         if len(ring) >= 3:
             rings.append(ring)
         elif index == 0:
@@ -133,9 +136,12 @@ def group(
     return tuple(rings)
 
 
-def _ring(outline: Ring, points: Ring, weights: NDArray[np.float64], g: Grouping) -> Ring:
+def _ring(
+    outline: Ring, points: Ring, weights: Places, cells: tuple[int, int], g: Grouping
+) -> Ring:
     """One ring: the first of several candidates that is a simple ring of a like area."""
     track = _Track(outline)
+    inside = fill([outline], *cells)
     place, gap = track.project(points)
     order = _distinct(place, gap, weights)
     # Most trusted first: where all keypoints make a ring that crosses itself, the farther
@@ -143,6 +149,7 @@ def _ring(outline: Ring, points: Ring, weights: NDArray[np.float64], g: Grouping
     for limit in (g.reach, g.reach / 3, 0.0):
         chosen = order[gap[order] <= limit] if limit else order[:0]
         ring = _join(track, points[chosen], place[chosen], weights[chosen], g)
+        ring = _without_spurious(ring, inside, g.spurious)
         if is_simple(ring) and _alike(ring, outline):
             return ring
     ring = simplify(outline, g.sag / 2)
@@ -251,6 +258,31 @@ def _without_weak(ring: Ring, strength: NDArray[np.float64], g: Grouping) -> Rin
         worst = weak[int(np.argmin(turn[weak]))]
         ring, strength = np.delete(ring, worst, axis=0), np.delete(strength, worst)
     return ring
+
+
+def _without_spurious(ring: Ring, inside: NDArray[np.bool_], least: float) -> Ring:
+    """Drop points without which the ring agrees better with the mask, the worst first.
+
+    Args:
+        ring: (V, 2) in cells.
+        inside: (M, M) cells of the mask that the ring is to follow.
+        least: gain of IoU from which a point is dropped.
+    """
+    while len(ring) > 3:
+        now = _agreement(ring, inside)
+        without = [_agreement(np.delete(ring, k, axis=0), inside) for k in range(len(ring))]
+        worst = int(np.argmax(without))
+        if without[worst] < now + least:
+            break
+        ring = np.delete(ring, worst, axis=0)
+    return ring
+
+
+def _agreement(ring: Ring, inside: NDArray[np.bool_]) -> float:
+    """IoU of a ring, filled, with the cells of a mask."""
+    filled = fill([ring], *inside.shape)
+    union = np.count_nonzero(filled | inside)
+    return np.count_nonzero(filled & inside) / union if union else 0.0
 
 
 class _Track:
