@@ -209,9 +209,9 @@ def _cross(a: Floats, b: Floats) -> Floats:
 
 
 def roundness(outlines: Outlines) -> Floats:
-    """How far (K,) each outline is from an ellipse, as a share of its radius: 0 is round.
+    """How far (K,) each outline with area is from an ellipse, as a share of its radius: 0 is round.
 
-    The outline is scaled and turned so that its second moments are those of a circle; the
+    The outline is scaled and sheared so that its second moments are those of a circle; the
     result is the root mean square, along the outline, of its distance from that circle,
     in radii. A square has 0.11, an octagon 0.02, an ellipse of 2:1 0.056 (the whitened
     outline of an ellipse is not quite a circle).
@@ -219,7 +219,7 @@ def roundness(outlines: Outlines) -> Floats:
     rings = np.arange(len(outlines.building))
     whole = cut(outlines, np.searchsorted(outlines.ring, rings))
     length = whole.moments[0]
-    xx, xy, yy = np.maximum(scatter(whole) / length, [[1e-300], [-np.inf], [0]])
+    xx, xy, yy = scatter(whole) / length
     slant, rest = xy / xx, np.maximum(yy - xy * xy / xx, 1e-300)
     ring, after = outlines.ring, following(outlines.ring)
     x, y = (outlines.points - centres(whole)[ring]).T
