@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import timm
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from buildex.errors import ModelError
@@ -29,6 +29,18 @@ def test_weights_of_another_encoder_are_refused(weights):
     with pytest.raises(ModelError, match="holds another encoder's weights") as caught:
         create_encoder("test_resnet", str(weights))
     assert "--encoder" in caught.value.hint
+
+
+@pytest.mark.parametrize("change", ["one less", "one more"])
+def test_keys_must_fit_exactly(weights, change):
+    state = load_file(weights)
+    if change == "one less":
+        del state["conv_stem.weight"]
+    else:
+        state["head.weight"] = torch.zeros(3)
+    save_file(state, weights)
+    with pytest.raises(ModelError, match="holds another encoder's weights"):
+        create_encoder(SMALLEST, str(weights))
 
 
 def test_a_file_that_is_none_is_refused(tmp_path):

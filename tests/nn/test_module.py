@@ -148,7 +148,7 @@ def validated(learner, one):
     learner.eval()
     learner.on_validation_epoch_start()
     learner.validation_step(one, 0)
-    return learner._sums
+    return learner._sums.copy()
 
 
 def test_every_validation_begins_anew():

@@ -33,8 +33,8 @@ def test_every_building_has_a_frame_that_shows_most_of_it():
 
 
 def test_detections_on_a_building_are_learnt_from_and_others_are_not():
-    on_it, elsewhere = [22.0, 18.0, 61.0, 52.0], [0.0, 60.0, 30.0, 90.0]
-    truth = sample(found(on_it, elsewhere))
+    on_it, beside = [22.0, 18.0, 61.0, 52.0], [50.0, 20.0, 90.0, 50.0]
+    truth = sample(found(on_it, beside))
     frames = truth.frames[0].tolist()
     assert pytest.approx(CODEC.frames(np.array(on_it))[0], abs=1e-4) in frames
     assert len(frames) == 3
