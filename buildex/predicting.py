@@ -23,7 +23,7 @@ from buildex.config import Track, silent
 from buildex.errors import ConfigError, VectorError
 from buildex.geo.boxes import PixelBox
 from buildex.geo.finishing import Finishing, finish
-from buildex.geo.footprints import Footprints
+from buildex.geo.footprints import Footprints, repaired
 from buildex.geo.grid import Grid
 from buildex.geo.grouping import Grouping, GroupingMethod, polygons_of
 from buildex.geo.instances import RoiMaps, Tile
@@ -335,9 +335,12 @@ def buildings_of(
 
 
 def _to_crs(footprints: Footprints, crs: str) -> Footprints:
+    """The same footprints in another CRS; valid there, too: rounding may cross hair-thin necks."""
     moved = shapely.transform(
         footprints.polygons, lambda points: reprojected(points, footprints.crs, crs)
     )
+    for k in np.flatnonzero(~shapely.is_valid(moved)):
+        moved[k] = repaired(moved[k])[0]
     return footprints.moved(moved, crs)
 
 

@@ -12,12 +12,13 @@ from PIL import Image
 from rasterio.transform import from_origin
 
 from buildex.errors import BuildexError, ConfigError, OutputError, RasterError, VectorError
+from buildex.geo.footprints import Footprints
 from buildex.geo.instances import no_instances
 from buildex.geo.keypoints import RoiCodec
 from buildex.geo.oracle import Oracle
 from buildex.io.raster import Mosaic
 from buildex.io.vector import read_footprints
-from buildex.predicting import PredictConfig, draw_preview, predict
+from buildex.predicting import PredictConfig, _to_crs, draw_preview, predict
 from buildex.scoring import ScoreConfig, score
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
@@ -142,9 +143,20 @@ def test_a_web_mercator_mosaic_gets_its_own_crs_and_true_square_metres(tmp_path)
     predict(str(path), out, Oracle.of_polygons([square]), PredictConfig(overlap=64))
     layer = pyogrio.read_dataframe(out)
     assert layer.crs.to_epsg() == 3857
+    assert layer.geometry.is_valid.all()
     assert layer.area_m2[0] == pytest.approx(400, rel=0.01)
     assert layer.geometry[0].area == pytest.approx(400 / 0.886**2, rel=0.02)
     assert grid.gsd == pytest.approx(0.1)
+
+
+def test_what_rounding_makes_invalid_in_the_mosaic_s_crs_is_mended():
+    # A neck of no width: valid in no CRS, as rounding leaves it in one.
+    crossed = shapely.Polygon([(0, 0), (10, 0), (10, 10), (5, 0), (0, 10)])
+    ground = shapely.transform(crossed, lambda p: p + np.array([530000, 9320000]))
+    polygons = np.array([ground], dtype=object)
+    moved = _to_crs(Footprints(polygons, "EPSG:32737"), "EPSG:4326")
+    assert moved.polygons[0].is_valid
+    assert moved.crs == "EPSG:4326"
 
 
 def test_a_preview_shows_the_outlines(mosaic, tmp_path):
