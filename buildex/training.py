@@ -95,7 +95,7 @@ class TrainConfig:
     polygon_weight: float = _option(1.0, "Weight of the corner losses.")
     frozen_stages: int = _option(2, "First stages of the encoder that do not learn.")
     freeze_depthwise: bool = _option(
-        True, "Keep the encoder's depthwise kernels: half of a step's time on a CPU."
+        True, "Keep the encoder's depthwise kernels: saves a third of a step on a CPU."
     )
     freeze_norms: bool = _option(
         False, "Keep the encoder's batch-norm statistics, for batches of one or two."

@@ -127,7 +127,7 @@ def freeze(encoder: nn.Module, stages: int, depthwise: bool) -> None:
     Args:
         encoder: of `create_encoder`.
         stages: its first stages (the first has stride 2, the second 4, ...).
-        depthwise: its depthwise kernels, whose gradient takes half of a step on a CPU.
+        depthwise: its depthwise kernels, whose gradient takes a third of a step on a CPU.
     """
     info: Any = encoder.feature_info
     last = info.get_dicts()[stages - 1]["module"] if stages else ""

@@ -36,6 +36,8 @@ HARMLESS = (  # what Lightning warns of and nobody here need know
     "Checkpoint directory .* exists and is not empty",  # that is where the run goes on
     "You're resuming from a checkpoint that ended before",  # samples are drawn, not read in order
     "Total length of `list` across ranks is zero",  # no validation: told in better words
+    "Found .* in eval mode at the start of training",  # batch norms, where they are frozen
+    "The number of training batches .* is smaller than the logging interval",  # a short epoch
     "It is recommended to use `self.log",  # the measures are of all processes already
 )
 

@@ -81,6 +81,7 @@ def test_a_segmenter_answers_tiles_with_arrays_of_single_precision(network, bf16
     segmenter = TorchSegmenter(network, CARD, torch.device("cpu"), bf16)
     tile = Tile(painted(SIDE), np.ones((SIDE, SIDE), bool), PixelBox(0, 0, SIDE, SIDE))
     first, second = segmenter([tile, tile])
+    assert [len(maps.scores) for maps in segmenter([tile, tile], score=0.5)] == [1, 1]
     for a, b in zip(first, second, strict=True):
         assert a.dtype == np.float32
         assert np.allclose(a, b, atol=1e-4)
