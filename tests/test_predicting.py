@@ -127,6 +127,15 @@ def test_only_buildings_centred_in_the_area_of_interest_are_drawn(mosaic, tmp_pa
     assert report.buildings == 1
 
 
+def test_an_area_of_interest_beside_the_mosaic_is_refused(mosaic, tmp_path):
+    aoi = tmp_path / "aoi.gpkg"
+    area = shapely.box(531000, 9319980, 531020, 9320000)
+    geopandas.GeoDataFrame(geometry=[area], crs="EPSG:32737").to_file(aoi)
+    with pytest.raises(VectorError, match=r"`aoi\.gpkg` does not touch the mosaic"):
+        predict(str(mosaic), tmp_path / "out.gpkg", Nothing(), PredictConfig(aoi=aoi))
+    assert not (tmp_path / "out.gpkg").exists()
+
+
 def test_a_web_mercator_mosaic_gets_its_own_crs_and_true_square_metres(tmp_path):
     path = tmp_path / "mercator.tif"
     # 27.6 degrees north: a mercator metre is 0.886 of a ground metre.
