@@ -19,6 +19,7 @@ import shapely
 from numpy.typing import NDArray
 
 from buildex.geo.boxes import PixelBox
+from buildex.geo.finishing import vertex_counts
 from buildex.geo.grid import Grid
 from buildex.geo.keypoints import RoiCodec
 from buildex.geo.matching import inside, pair
@@ -98,18 +99,14 @@ def cells(found: NDArray[np.object_], labels: Labels) -> Iterator[str]:
     figures = compare(scene, ScoreConfig(gsd=0.5)).figures
     pairing = pair(inside(found, labels.area), inside(labels.polygons, labels.area), 0.5)
     couples = list(zip(pairing.predictions, pairing.truths, strict=True))
-    same = [vertices(found[i]) == vertices(labels.polygons[j]) for i, j in couples]
+    drawn, true = vertex_counts(found), vertex_counts(labels.polygons)
+    same = [drawn[i] == true[j] for i, j in couples]
     ious = pairing.ious if len(couples) else np.zeros(1)
     yield f"{figures['f1_50']:>6.3f}{figures['matched_iou_50']:>7.4f}"
     yield f"{np.percentile(ious, 5):>8.4f}{figures['polis_m']:>9.4f}"
     yield f"{figures['vertex_ratio']:>10.3f}{np.mean(same) if same else 0:>7.3f}"
     yield f"{figures['square_predicted']:>8.3f}{figures['square_true']:>7.3f}"
     yield f"{figures['overlap_m2']:>12.6f}"
-
-
-def vertices(polygon: shapely.Polygon) -> int:
-    """Vertices of all rings."""
-    return int(shapely.get_num_coordinates(polygon)) - 1 - len(polygon.interiors)
 
 
 if __name__ == "__main__":

@@ -29,8 +29,9 @@ from buildex.geo.figures import (
     building_figures,
     shape_figures,
 )
+from buildex.geo.footprints import Polygons
 from buildex.geo.grid import Grid, snapped_grid
-from buildex.geo.matching import Polygons, inside, overlap_area, pair
+from buildex.geo.matching import inside, overlap_area, pair
 from buildex.geo.measures import PixelCounts, Ssim
 from buildex.io.crs import WGS84, metric
 from buildex.io.vector import read_area, read_footprints

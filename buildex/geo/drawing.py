@@ -10,11 +10,9 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from buildex.geo.footprints import to_rings
+from buildex.geo.footprints import Polygons, to_rings
 from buildex.geo.grid import Grid
 from buildex.geo.rings import fill
-
-Polygons = NDArray[np.object_]
 
 
 class Layer:

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from buildex.geo import measures
-from buildex.geo.footprints import to_rings
-from buildex.geo.matching import Inside, Pairing, Polygons
+from buildex.geo.footprints import Polygons, to_rings
+from buildex.geo.matching import Inside, Pairing
 from buildex.geo.measures import vertex_count
 
 

@@ -18,9 +18,9 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from buildex.geo.footprints import Polygons
 from buildex.geo.measures import InstanceCounts, match
 
-Polygons = NDArray[np.object_]
 HALF = 0.5  # of a building's area
 
 

@@ -16,10 +16,10 @@ import shapely
 from numpy.typing import NDArray
 
 from buildex.geo import straight
+from buildex.geo.footprints import Polygons
 from buildex.geo.runs import OPEN, Corners, Flags, Floats, Index, Outlines, following, roundness
 from buildex.geo.straight import Draft, Limits
 
-Polygons = NDArray[np.object_]
 Status = NDArray[np.str_]
 Method = Literal["none", "right-angles", "right-angles-and-diagonals", "any-angle"]
 
