@@ -30,7 +30,7 @@ from buildex.geo.instances import RoiMaps, Tile
 from buildex.geo.keypoints import RoiCodec
 from buildex.geo.regularize import Method, Regularizing
 from buildex.geo.sightings import Sighting, Sightings, sightings_of
-from buildex.geo.stitch import Stitching, stitch
+from buildex.geo.stitch import Stitched, Stitcher, Stitching
 from buildex.geo.tiles import Cover, TilePlace, cover
 from buildex.geo.walls import Walls
 from buildex.io.crs import reprojected
@@ -239,7 +239,7 @@ class Seen:
     """What a segmenter saw of a mosaic, in pixels of its working grid.
 
     Attributes:
-        sightings: one polygon per building and tile.
+        whole: the buildings, each once, put together from what tiles saw.
         grid: the working grid.
         cover: the tiles.
         area: the area of interest, if there is one.
@@ -248,7 +248,7 @@ class Seen:
         seconds_network: spent in the segmenter.
     """
 
-    sightings: Sightings
+    whole: Stitched
     grid: Grid
     cover: Cover
     area: shapely.Geometry | None
@@ -268,7 +268,9 @@ def look(
     grouping = Grouping(method=config.grouping)
     threshold = segmenter.threshold if config.threshold is None else config.threshold
     smallest = config.min_area / segmenter.gsd**2 / 4
-    rows: list[Sighting] = []
+    stitcher = Stitcher(Stitching(smallest=config.min_area / segmenter.gsd**2))
+    stitched: list[Stitched] = []
+    row: list[Sighting] = []
     done, seconds = 0, 0.0
     for batch in _batches(pixels, places, config.batch_size, track):
         started = time.perf_counter()
@@ -276,10 +278,14 @@ def look(
         seconds += time.perf_counter() - started
         done += len(batch)
         for (place, tile), maps in zip(batch, answers, strict=True):
+            if row and place.box.y0 != row[-1].box.y0:
+                stitched.append(stitcher.add(Sightings.collect(row), place.box.y0))
+                row = []
             found = polygons_of(maps, segmenter.codec, score=threshold, grouping=grouping)
-            rows += sightings_of(found, tile.valid, place, tiles, smallest)
+            row += sightings_of(found, tile.valid, place, tiles, smallest)
+    stitched.append(stitcher.add(Sightings.collect(row)))
     return Seen(
-        Sightings.collect(rows), grid, tiles, area, done, len(places) - done, seconds
+        Stitched.concatenate(stitched), grid, tiles, area, done, len(places) - done, seconds
     )  # fmt: skip
 
 
@@ -311,9 +317,9 @@ def _batches(
 def buildings_of(
     seen: Seen, config: PredictConfig, model: tuple[str, str] = ("", "")
 ) -> Footprints:
-    """Stitch what was seen, move it to the ground, finish it, keep the area of interest."""
+    """Move what was seen to the ground, finish it, keep the area of interest."""
     grid = seen.grid
-    whole = stitch(seen.sightings, Stitching(smallest=config.min_area / grid.gsd**2))
+    whole = seen.whole
     ground = shapely.transform(whole.polygons, grid.to_ground)
     done = finish(ground, whole.scores, config.finishing(grid.gsd))
     centres = grid.to_pixel(shapely.get_coordinates(shapely.centroid(done.polygons)))

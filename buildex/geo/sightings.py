@@ -44,6 +44,13 @@ class Sightings:
     def __len__(self) -> int:
         return len(self.polygons)
 
+    def take(self, kept: NDArray[np.bool_]) -> Sightings:
+        """Those that are kept (N,)."""
+        return Sightings(
+            self.polygons[kept], self.scores[kept], self.boxes[kept], self.cores[kept],
+            self.cut[kept], self.edge[kept],
+        )  # fmt: skip
+
     @property
     def owned(self) -> NDArray[np.bool_]:
         """Whether the tile that saw it owns its centre (N,)."""
@@ -62,6 +69,18 @@ class Sightings:
             cores=_corners([r.core for r in rows]),
             cut=np.array([r.cut for r in rows], dtype=bool),
             edge=np.array([r.edge for r in rows], dtype=bool),
+        )
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Sightings]) -> Sightings:
+        """Sightings of several tiles, in their order; at least one part."""
+        return cls(
+            np.concatenate([p.polygons for p in parts]),
+            np.concatenate([p.scores for p in parts]),
+            np.concatenate([p.boxes for p in parts]),
+            np.concatenate([p.cores for p in parts]),
+            np.concatenate([p.cut for p in parts]),
+            np.concatenate([p.edge for p in parts]),
         )
 
 

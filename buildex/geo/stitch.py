@@ -1,31 +1,36 @@
-"""From what tiles saw to buildings: each once, and whole.
+"""From what tiles saw to buildings: each once, and whole, while tiles still come in.
 
-All coordinates are pixels of the mosaic's working grid. Pairs are found by an index, so the
-work grows as n log n.
+Sightings that may be one building are kin; a family is settled when no later tile can reach
+it, and only then it becomes buildings. So a mosaic of any height is stitched with the
+sightings of about one row of tiles in memory. Pairs are found by an index: the work grows as
+n log n. All coordinates are pixels of the mosaic's working grid.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
-from buildex.geo.footprints import Polygons, object_array, repaired, to_polygon, to_rings
-from buildex.geo.rings import Ring, segment_distances
+from buildex.geo.footprints import Polygons, object_array
+from buildex.geo.joining import Index, agreeing, joined
 from buildex.geo.sightings import Sightings
 
-Index = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+Values = NDArray[np.float64]
 
-ON_LINE = 0.01  # pixels: a vertex so near to a line between cores was made there
+KIN = 0.05  # share of the smaller of two sightings under the other from which they are kin
 
 
 @dataclass(frozen=True)
 class Stitched:
-    """Buildings of the whole mosaic.
+    """Buildings of the mosaic, or of a part of it.
 
     Attributes:
         polygons: (N,) in pixels of the working grid.
@@ -35,14 +40,27 @@ class Stitched:
     """
 
     polygons: Polygons
-    scores: NDArray[np.float64]
-    joined: NDArray[np.bool_]
-    edge: NDArray[np.bool_]
+    scores: Values
+    joined: Flags
+    edge: Flags
+
+    def __len__(self) -> int:
+        return len(self.polygons)
 
     def take(self, index: NDArray[Any], polygons: Polygons | None = None) -> Stitched:
         """The buildings at the given positions, with other polygons if they are given."""
         shapes = self.polygons[index] if polygons is None else polygons
         return Stitched(shapes, self.scores[index], self.joined[index], self.edge[index])
+
+    @classmethod
+    def concatenate(cls, parts: list[Stitched]) -> Stitched:
+        """Buildings of several parts of a mosaic, in their order."""
+        return cls(
+            np.concatenate([object_array([]), *(p.polygons for p in parts)]),
+            np.concatenate([np.zeros(0), *(p.scores for p in parts)]),
+            np.concatenate([np.zeros(0, dtype=bool), *(p.joined for p in parts)]),
+            np.concatenate([np.zeros(0, dtype=bool), *(p.edge for p in parts)]),
+        )
 
 
 @dataclass(frozen=True)
@@ -66,143 +84,181 @@ class Stitching:
 DEFAULT = Stitching()
 
 
+class Stitcher:
+    """Takes sightings from north to south and gives buildings back as they are settled.
+
+    The buildings are the same however the tiles of a row are handed in, in whatever
+    portions, as long as the order of the sightings is.
+
+    Attributes:
+        open: how many sightings wait for tiles that may still see their building.
+    """
+
+    def __init__(self, settings: Stitching = DEFAULT) -> None:
+        self._settings = settings
+        self._waiting = Sightings.collect([])
+        self._kin = _Kin.of(self._waiting, 0, settings)
+
+    @property
+    def open(self) -> int:
+        """How many sightings wait for tiles that may still see their building."""
+        return len(self._waiting)
+
+    def add(self, seen: Sightings, settled: float = math.inf) -> Stitched:
+        """Take sightings, give the buildings that no later one can change.
+
+        Args:
+            seen: what further tiles saw.
+            settled: no later tile reaches north of this y, in pixels.
+        """
+        known = Sightings.concatenate([self._waiting, seen])
+        kin = self._kin.extended(_Kin.of(known, len(self._waiting), self._settings))
+        families = components(len(known), kin.i, kin.j)
+        reach = np.full(len(known), -np.inf)
+        np.maximum.at(reach, families, shapely.bounds(known.polygons).reshape(-1, 4)[:, 3])
+        ready = (reach <= settled)[families]
+        self._waiting, self._kin = known.take(~ready), kin.take(~ready)
+        return _buildings(known.take(ready), kin.take(ready), self._settings)
+
+    def finish(self) -> Stitched:
+        """The buildings that are still open, when all tiles have been seen."""
+        return self.add(Sightings.collect([]))
+
+
 def stitch(seen: Sightings, settings: Stitching = DEFAULT) -> Stitched:
     """Join parts and drop doubles; buildings may still overlap, see `geo.walls`."""
-    owned = seen.owned
-    polygons, rows = [], []
-    for members in _parts_of_one(seen, settings):
-        whole = _joined(seen, members, settings)
-        if whole is None or whole.area < settings.smallest:
-            continue
-        complete = len(members) > 1 or not seen.cut[members[0]]
-        rank = (~np.bool_(complete), ~owned[members].any(), -seen.scores[members].max())
-        polygons.append(whole)
-        rows.append((*rank, len(members) > 1, seen.edge[members].any()))
-    table = np.array(rows, dtype=np.float64).reshape(-1, 5)
-    all_of_them = Stitched(
-        object_array(polygons), -table[:, 2], table[:, 3].astype(bool), table[:, 4].astype(bool)
-    )
-    # Complete ones first, then those seen by the tile that owns them, then by score.
-    order = np.lexsort((np.arange(len(table)), table[:, 2], table[:, 1], table[:, 0]))
-    return all_of_them.take(_without_doubles(all_of_them.polygons, order, settings))
+    return Stitcher(settings).add(seen)
 
 
 def overlapping_pairs(polygons: Polygons) -> tuple[Index, Index]:
-    """Index pairs (i < j) of polygons whose interiors may meet, sorted."""
-    if len(polygons) < 2:
-        return np.zeros(0, np.int64), np.zeros(0, np.int64)
-    tree = shapely.STRtree(polygons)
-    i, j = tree.query(polygons, predicate="intersects")
-    once = i < j
-    i, j = i[once], j[once]
-    order = np.lexsort((j, i))
-    return i[order].astype(np.int64), j[order].astype(np.int64)
+    """Index pairs (i < j) of polygons whose bounding boxes meet, sorted."""
+    return _pairs(polygons, np.arange(len(polygons)))
 
 
-def _parts_of_one(seen: Sightings, settings: Stitching) -> list[Index]:
-    """Sightings grouped by building: cut parts that agree where both tiles could see."""
-    parent = list(range(len(seen)))
+def components(count: int, i: Index, j: Index) -> Index:
+    """Which group each of `count` things is in (count,), where pairs i, j belong together.
 
-    def root(k: int) -> int:
-        while parent[k] != k:
-            parent[k] = parent[parent[k]]
-            k = parent[k]
-        return k
-
-    for i, j in _cut_pairs(seen):
-        if _agree(seen, i, j, settings.same):
-            parent[root(j)] = root(i)
-    groups: dict[int, list[int]] = {}
-    for k in range(len(seen)):
-        groups.setdefault(root(k), []).append(k)
-    return [np.array(members, dtype=np.int64) for members in groups.values()]
-
-
-def _cut_pairs(seen: Sightings) -> Iterator[tuple[int, int]]:
-    cut = np.flatnonzero(seen.cut)
-    i, j = overlapping_pairs(seen.polygons[cut])
-    for a, b in zip(cut[i].tolist(), cut[j].tolist(), strict=True):
-        if (seen.boxes[a] != seen.boxes[b]).any():
-            yield a, b
-
-
-def _agree(seen: Sightings, i: int, j: int, same: float) -> bool:
-    """Whether two parts match in the area that both of their tiles cover."""
-    low = np.maximum(seen.boxes[i, :2], seen.boxes[j, :2])
-    high = np.minimum(seen.boxes[i, 2:], seen.boxes[j, 2:])
-    if (high <= low).any():
-        return False
-    zone = shapely.box(*low, *high)
-    a, b = (
-        shapely.intersection(seen.polygons[i], zone),
-        shapely.intersection(seen.polygons[j], zone),
-    )
-    union = shapely.union(a, b).area
-    return bool(union > 0 and shapely.intersection(a, b).area / union >= same)
-
-
-def _joined(seen: Sightings, members: Index, settings: Stitching) -> shapely.Polygon | None:
-    """One building of its parts: each tile says what lies in its core.
-
-    Where no member's core reaches, as beside a tile that missed the building, the parts are
-    united as they are. Cores meet in lines, and only there the joining makes vertices.
+    Groups are numbered by their first member.
     """
-    if len(members) == 1:
-        return seen.polygons[members[0]]
-    cores = shapely.box(*seen.cores[members].T)
-    own = shapely.intersection(seen.polygons[members], cores)
-    rest = shapely.difference(shapely.union_all(seen.polygons[members]), shapely.union_all(cores))
-    parts = repaired(shapely.union_all([*own, rest]))
-    if not parts:
-        return None
-    lines = seen.cores[members]
-    lines_x, lines_y = np.unique(lines[:, [0, 2]]), np.unique(lines[:, [1, 3]])
-    rings = [
-        _without_seam(ring, lines_x, lines_y, settings.seam)
-        for ring in to_rings(parts[0])
-        if shapely.Polygon(ring).area > 4 * settings.seam**2
-    ]
-    mended = to_polygon(tuple(rings)) if rings else parts[0]
-    return mended if mended.is_valid else parts[0]
+    graph = coo_array((np.ones(len(i), dtype=bool), (i, j)), shape=(count, count))
+    _, label = connected_components(graph, directed=False)
+    _, first, group = np.unique(label, return_index=True, return_inverse=True)
+    number = np.empty(len(first), dtype=np.int64)
+    number[np.argsort(first)] = np.arange(len(first))
+    return np.asarray(number[group.reshape(-1)], dtype=np.int64)
 
 
-def _without_seam(ring: Ring, lines_x: Ring, lines_y: Ring, most: float) -> Ring:
-    """Take out the vertices on lines between cores, but for those a wall of `most` needs."""
-    while len(ring) > 4:
-        made = np.abs(ring[:, :1] - lines_x).min(axis=1) <= ON_LINE
-        made |= np.abs(ring[:, 1:] - lines_y).min(axis=1) <= ON_LINE
-        if not made.any():
-            break
-        before, after = np.roll(ring, 1, axis=0), np.roll(ring, -1, axis=0)
-        need = np.full(len(ring), np.inf)
-        for k in np.flatnonzero(made):
-            need[k] = segment_distances(ring[k : k + 1], before[k], after[k])[0]
-        least = int(np.argmin(need))
-        if need[least] > most:
-            break
-        ring = np.delete(ring, least, axis=0)
-    return ring
+class _Kin(NamedTuple):
+    """Pairs of sightings that may be one building."""
+
+    i: Index  # (P,)
+    j: Index  # (P,), greater than i
+    both: Values  # (P,) area of their intersection
+    parts: Flags  # (P,) whether they are parts of one building
+
+    @classmethod
+    def of(cls, seen: Sightings, old: int, settings: Stitching) -> _Kin:
+        """Pairs of which one at least is not among the first `old` sightings."""
+        i, j = _pairs(seen.polygons, np.arange(old, len(seen)))
+        both = shapely.area(shapely.intersection(seen.polygons[i], seen.polygons[j]))
+        met = both > 0
+        i, j, both = i[met], j[met], both[met]
+        parts = agreeing(seen, i, j, both, settings.same)
+        areas = shapely.area(seen.polygons)
+        kin = parts | (both >= KIN * np.minimum(areas[i], areas[j]))
+        return cls(i[kin], j[kin], both[kin], parts[kin])
+
+    def extended(self, more: _Kin) -> _Kin:
+        """These pairs and more."""
+        return _Kin(*(np.concatenate(columns) for columns in zip(self, more, strict=True)))
+
+    def take(self, kept: Flags) -> _Kin:
+        """The pairs among the sightings that are kept, which are numbered anew."""
+        number = np.cumsum(kept) - 1
+        within = kept[self.i] & kept[self.j]
+        i, j = number[self.i[within]], number[self.j[within]]
+        return _Kin(i, j, self.both[within], self.parts[within])
 
 
-def _without_doubles(polygons: Polygons, order: Index, settings: Stitching) -> Index:
-    """Positions of the polygons that no better one already stands for, in the given order."""
-    i, j = overlapping_pairs(polygons)
-    both = shapely.area(shapely.intersection(polygons[i], polygons[j]))
+def _buildings(seen: Sightings, kin: _Kin, settings: Stitching) -> Stitched:
+    """The buildings of whole families."""
+    group = components(len(seen), kin.i[kin.parts], kin.j[kin.parts])
+    needed = np.zeros(group.max(initial=-1) + 1, dtype=bool)
+    np.logical_or.at(needed, group, ~_seen_whole_elsewhere(seen, kin, settings.inside))
+    seen, kin = seen.take(needed[group]), kin.take(needed[group])
+    if len(seen) == 0:
+        return Stitched.concatenate([])
+    group = components(len(seen), kin.i[kin.parts], kin.j[kin.parts])
+    order = np.argsort(group, kind="stable")
+    starts = np.flatnonzero(np.diff(group[order], prepend=-1))
+    several = np.diff(starts, append=len(seen)) > 1
+    polygons = seen.polygons[order[starts]]
+    members = np.split(order, starts[1:])
+    polygons[several] = joined(seen, [members[k] for k in np.flatnonzero(several)], settings.seam)
+    scores = np.maximum.reduceat(seen.scores[order], starts)
+    owned = np.logical_or.reduceat(seen.owned[order], starts)
+    edge = np.logical_or.reduceat(seen.edge[order], starts)
+    complete = several | ~seen.cut[order[starts]]
+    rivals = _rivals(polygons, several, group, kin, settings)
+    # Complete ones first, then those seen by the tile that owns them, then by score.
+    best = np.lexsort((np.arange(len(starts)), -scores, ~owned, ~complete))
+    # A part that is alone goes, unless its tile owns it: the owner saw more and says no.
+    usable = complete | owned
+    usable &= shapely.area(polygons) >= settings.smallest  # no area where nothing was left
+    kept = _without_doubles(best[usable[best]], *rivals)
+    return Stitched(polygons, scores, several, edge).take(kept)
+
+
+def _seen_whole_elsewhere(seen: Sightings, kin: _Kin, inside: float) -> Flags:
+    """Which cut sightings lie inside one that is whole: nobody needs them joined."""
+    areas = shapely.area(seen.polygons)
+    covered = np.zeros(len(seen), dtype=bool)
+    for part, whole in ((kin.i, kin.j), (kin.j, kin.i)):
+        within = seen.cut[part] & ~seen.cut[whole] & (kin.both >= inside * areas[part])
+        covered[part[within]] = True
+    return covered
+
+
+def _rivals(
+    polygons: Polygons, several: Flags, group: Index, kin: _Kin, settings: Stitching
+) -> tuple[Index, Index]:
+    """Pairs of buildings of which one stands for the other.
+
+    What is known of sightings holds for buildings that are one sighting; the pairs of those
+    that were joined are looked for anew.
+    """
+    i, j = group[kin.i], group[kin.j]
+    known = ~several[i] & ~several[j]
+    i, j, both = i[known], j[known], kin.both[known]
+    a, b = _pairs(polygons, np.flatnonzero(several))
+    i, j = np.concatenate([i, a]), np.concatenate([j, b])
+    both = np.concatenate([both, shapely.area(shapely.intersection(polygons[a], polygons[b]))])
     areas = shapely.area(polygons)
-    smaller = np.minimum(areas[i], areas[j])
-    iou = both / np.maximum(areas[i] + areas[j] - both, 1e-12)
-    one = (iou >= settings.same) | (both >= settings.inside * np.maximum(smaller, 1e-12))
+    smaller, union = np.minimum(areas[i], areas[j]), areas[i] + areas[j] - both
+    one = (both > 0) & ((both >= settings.same * union) | (both >= settings.inside * smaller))
+    return i[one], j[one]
+
+
+def _pairs(polygons: Polygons, asked: Index) -> tuple[Index, Index]:
+    """Pairs (i < j), sorted, of which one is asked for and whose bounding boxes meet."""
+    a, j = shapely.STRtree(polygons).query(polygons[asked])
+    i = asked[a]
+    other = i != j
+    low, high = np.minimum(i[other], j[other]), np.maximum(i[other], j[other])
+    codes = np.unique(low * len(polygons) + high)
+    return codes // max(len(polygons), 1), codes % max(len(polygons), 1)
+
+
+def _without_doubles(order: Index, i: Index, j: Index) -> Index:
+    """Of those in `order`, best first, the ones that no better rival stands for; rising."""
     rivals: dict[int, list[int]] = {}
-    for a, b in zip(i[one].tolist(), j[one].tolist(), strict=True):
+    for a, b in zip(i.tolist(), j.tolist(), strict=True):
         rivals.setdefault(a, []).append(b)
         rivals.setdefault(b, []).append(a)
-    gone = np.zeros(len(polygons), dtype=bool)
-    done = np.zeros(len(polygons), dtype=bool)
+    gone: set[int] = set()
+    kept = []
     for k in order.tolist():
-        if gone[k]:
-            continue
-        done[k] = True
-        for other in rivals.get(k, ()):
-            if not done[other]:
-                gone[other] = True
-    return np.flatnonzero(~gone)
+        if k not in gone:
+            kept.append(k)
+            gone.update(rivals.get(k, ()))
+    return np.sort(np.array(kept, dtype=np.int64))

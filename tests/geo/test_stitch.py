@@ -5,7 +5,7 @@ import pytest
 import shapely
 
 from buildex.geo.sightings import Sightings
-from buildex.geo.stitch import Stitching, overlapping_pairs, stitch
+from buildex.geo.stitch import Stitched, Stitcher, Stitching, overlapping_pairs, stitch
 
 LEFT, RIGHT = (0.0, 0, 100, 100), (60.0, 0, 160, 100)
 CORES = {LEFT: (0.0, 0, 80, 100), RIGHT: (80.0, 0, 160, 100)}
@@ -122,3 +122,71 @@ def test_nothing_seen_gives_nothing():
         objects([]), np.zeros(0), np.zeros((0, 4)), np.zeros((0, 4)), *[np.zeros(0, bool)] * 2
     )
     assert len(stitch(empty).polygons) == 0
+
+
+def town_under_tiles(rows, cols, step=80, size=120):
+    """Quads of many sizes, some beyond the overlap, as each tile of a grid sees them, by row."""
+    rng = np.random.default_rng(3)
+    truth = []
+    for y in np.arange(25, rows * step, 60):
+        for x in np.arange(25, cols * step, 60):
+            w, h = rng.uniform(8, 27, 2)
+            truth.append(shapely.box(x - w, y - h, x + w, y + h))
+    for row in range(rows):
+        seen_rows = []
+        for col in range(cols):
+            tile = (col * step, row * step, col * step + size, row * step + size)
+            core = (
+                0 if col == 0 else tile[0] + 20,
+                0 if row == 0 else tile[1] + 20,
+                tile[2] if col == cols - 1 else tile[2] - 20,
+                tile[3] if row == rows - 1 else tile[3] - 20,
+            )
+            inner = shapely.box(tile[0] + 1, tile[1] + 1, tile[2] - 1, tile[3] - 1)
+            for polygon in truth:
+                part = polygon.intersection(shapely.box(*tile))
+                if part.area > 20 and part.geom_type == "Polygon":
+                    cut = not inner.contains(part)
+                    seen_rows.append((part, rng.uniform(0.5, 1), tile, cut, core))
+        yield seen(*seen_rows)
+
+
+def wkb(polygons):
+    return sorted(shapely.to_wkb(shapely.normalize(polygons)).tolist())
+
+
+def test_rows_handed_in_one_by_one_give_the_buildings_of_all_at_once():
+    parts = list(town_under_tiles(5, 4))
+    at_once = stitch(Sightings.concatenate(parts), SMALL)
+    stitcher = Stitcher(SMALL)
+    one_by_one = [stitcher.add(part, (row + 1) * 80) for row, part in enumerate(parts)]
+    one_by_one.append(stitcher.finish())
+    assert wkb(Stitched.concatenate(one_by_one).polygons) == wkb(at_once.polygons)
+    assert all(len(part) for part in one_by_one[:-1]), "every row settles something"
+
+
+def test_what_waits_is_what_the_next_row_may_see():
+    stitcher = Stitcher(SMALL)
+    for row, part in enumerate(town_under_tiles(12, 3)):
+        stitcher.add(part, (row + 1) * 80)
+        assert stitcher.open <= len(part), "it does not grow with the mosaic"
+    stitcher.finish()
+    assert stitcher.open == 0
+
+
+def test_a_part_alone_goes_where_the_tile_that_owns_it_saw_nothing():
+    sliver = shapely.box(85, 10, 100, 30)  # at the left tile's edge, in the right one's core
+    assert len(stitch(seen((sliver, 0.9, LEFT, True)), SMALL)) == 0
+    owned = shapely.box(62, 10, 75, 30)
+    assert len(stitch(seen((owned, 0.9, LEFT, True)), SMALL)) == 1
+
+
+def test_parts_that_one_tile_saw_whole_are_not_put_together():
+    whole = shapely.box(62, 10, 98, 30)
+    rows = [
+        (shapely.box(62, 10, 80, 30.5), 0.9, (0.0, 0, 80, 100), True, (0.0, 0, 70, 100)),
+        (whole, 0.5, LEFT, False),
+        (shapely.box(70, 10, 98, 29.5), 0.9, (70.0, 0, 160, 100), True, (90.0, 0, 160, 100)),
+    ]
+    out = stitch(seen(*rows), SMALL)
+    assert [p.equals(whole) for p in out.polygons] == [True]
