@@ -112,7 +112,7 @@ def seen_by_row(cover: Cover, row: int, truth: np.ndarray) -> Sightings:
     cut |= (tile < inner[2]) & (boxes[tile, 2] - reach[:, 2] < 2)
     cut |= (row < inner[3]) & (boxes[tile, 3] - reach[:, 3] < 2)
     scores, edge = rng.uniform(0.5, 1, len(noisy)), np.zeros(len(noisy), dtype=bool)
-    return Sightings(noisy, scores, boxes[tile], cores[tile], cut, edge)
+    return Sightings(noisy, scores, np.ones(len(noisy)), boxes[tile], cores[tile], cut, edge)
 
 
 if __name__ == "__main__":

@@ -85,7 +85,10 @@ class PredictConfig:
     )
     tolerance: float | None = field(
         default=None,
-        metadata={"help": "Metres that squaring may move an outline, at most; else 6 pixels."},
+        metadata={
+            "help": "Metres that squaring may move an outline, at most; else 6 pixels, and "
+            "one where all its corners were surely seen."
+        },
     )
     gap: float = field(
         default=0.1, metadata={"help": "Metres across which neighbours come to share a wall."}
@@ -111,7 +114,8 @@ class PredictConfig:
         tolerance = 6 * gsd if self.tolerance is None else self.tolerance
         return Finishing(
             Regularizing(method=self.regularize, tolerance=tolerance),
-            Walls(gap=self.gap, smallest=self.min_area),
+            surest=gsd,
+            walls=Walls(gap=self.gap, smallest=self.min_area),
         )
 
 
@@ -321,7 +325,7 @@ def buildings_of(
     grid = seen.grid
     whole = seen.whole
     ground = shapely.transform(whole.polygons, grid.to_ground)
-    done = finish(ground, whole.scores, config.finishing(grid.gsd))
+    done = finish(ground, whole.scores, config.finishing(grid.gsd), whole.sure)
     centres = grid.to_pixel(shapely.get_coordinates(shapely.centroid(done.polygons)))
     owners = [seen.cover.owner(x, y) for x, y in centres.tolist()]
     whole = whole.take(done.kept)

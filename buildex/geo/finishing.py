@@ -6,7 +6,7 @@ Everything here is in ground metres of a metric CRS.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,9 +15,12 @@ from numpy.typing import NDArray
 
 from buildex.geo.axes import orientations, squareness
 from buildex.geo.footprints import Polygons, object_array, repaired
-from buildex.geo.regularize import Regularizing, regularize
+from buildex.geo.regularize import Regularized, Regularizing, regularize
 from buildex.geo.walls import Walls, share_walls
 
+Values = NDArray[np.float64]
+
+SURE = 0.7  # share of sure corners from which an outline is left nearly as it is
 SPUR = 0.003  # share of a building's area from which a narrow part is taken off
 
 
@@ -27,11 +30,13 @@ class Finishing:
 
     Attributes:
         regularizing: how outlines are squared up.
+        surest: largest deviation of outlines whose corners are all sure keypoints.
         walls: how neighbours come to share one wall; its `smallest` drops what is too small.
         narrowest: what is narrower is no building, nor a part of one.
     """
 
     regularizing: Regularizing = field(default_factory=Regularizing)
+    surest: float = 0.1
     walls: Walls = field(default_factory=Walls)
     narrowest: float = 0.5
 
@@ -54,15 +59,18 @@ class Finished:
     columns: Mapping[str, NDArray[Any]]
 
 
-def finish(polygons: Polygons, scores: NDArray[np.float64], settings: Finishing) -> Finished:
+def finish(
+    polygons: Polygons, scores: Values, settings: Finishing, sure: Values | None = None
+) -> Finished:
     """Regularize, share walls, remove overlaps, describe.
 
     Args:
         polygons: (N,) valid polygons; they may overlap.
         scores: (N,); what overlaps goes to the higher one.
         settings: how.
+        sure: (N,) share of each one's vertices that are sure keypoints; 0 if not given.
     """
-    squared = regularize(without_spurs(polygons, settings.narrowest), settings.regularizing)
+    squared = _squared(without_spurs(polygons, settings.narrowest), settings, sure)
     walled = share_walls(squared.polygons, scores, settings.walls)
     wide = ~shapely.is_empty(shapely.buffer(walled.polygons, -settings.narrowest / 2))
     kept = walled.kept[wide]
@@ -75,6 +83,17 @@ def finish(polygons: Polygons, scores: NDArray[np.float64], settings: Finishing)
         "regularized": squared.status[kept].astype(object),
     }
     return Finished(shapes, kept, columns)
+
+
+def _squared(polygons: Polygons, settings: Finishing, sure: Values | None) -> Regularized:
+    """Square outlines up, those of sure corners more gently: a step in them is a step."""
+    usual = settings.regularizing
+    out = regularize(polygons, usual)
+    gentle = np.flatnonzero(sure >= SURE) if sure is not None else np.zeros(0, dtype=np.int64)
+    if len(gentle) and settings.surest < usual.tolerance:
+        little = regularize(polygons[gentle], replace(usual, tolerance=settings.surest))
+        out.polygons[gentle], out.status[gentle] = little.polygons, little.status
+    return out
 
 
 def without_spurs(polygons: Polygons, narrowest: float) -> Polygons:

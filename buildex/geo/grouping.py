@@ -15,7 +15,7 @@ frame, because that is the grain of what the network saw.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,7 @@ from buildex.geo.rings import (
 )
 
 Places = NDArray[np.float64]
+SAME_PLACE = 1e-3  # cells: a vertex so near to a keypoint is that keypoint
 GroupingMethod = Literal["contour", "paper", "mask"]
 
 
@@ -69,9 +70,21 @@ class Grouping:
 DEFAULT = Grouping()
 
 
+class Grouped(NamedTuple):
+    """One building of one tile.
+
+    `sure` is the share of its vertices that are keypoints the network was sure of: an outline
+    that is all of such corners needs no straightening.
+    """
+
+    rings: Rings  # in tile pixels
+    score: float
+    sure: float
+
+
 def polygons_of(
     maps: RoiMaps, codec: RoiCodec, *, score: float = 0.5, grouping: Grouping = DEFAULT
-) -> list[tuple[Rings, float]]:
+) -> list[Grouped]:
     """The polygons of one tile.
 
     Args:
@@ -81,8 +94,7 @@ def polygons_of(
         grouping: settings.
 
     Returns:
-        Polygons in tile pixels with their scores, in the order of the maps; an instance
-        whose mask is empty gives none.
+        The buildings in the order of the maps; an instance whose mask is empty gives none.
     """
     polygons = []
     for index in np.flatnonzero(maps.scores >= score):
@@ -90,11 +102,22 @@ def polygons_of(
         points, weights = codec.decode(
             maps.heatmaps[index], maps.offsets[index], frame, grouping.corner_level
         )
-        rings = group(maps.masks[index], codec.to_cells(points, frame), weights, grouping)
+        cells = codec.to_cells(points, frame)
+        rings = group(maps.masks[index], cells, weights, grouping)
         if rings:
             in_pixels = tuple(codec.to_pixels(ring, frame) for ring in rings)
-            polygons.append((in_pixels, float(maps.scores[index])))
+            sure = _sure_share(rings, cells[weights >= grouping.sure])
+            polygons.append(Grouped(in_pixels, float(maps.scores[index]), sure))
     return polygons
+
+
+def _sure_share(rings: Rings, sure: Ring) -> float:
+    """Share of the vertices of rings that are one of the keypoints (K, 2)."""
+    vertices = np.concatenate(rings)
+    if len(sure) == 0:
+        return 0.0
+    apart = np.abs(vertices[:, None] - sure[None]).max(axis=2)
+    return float((apart.min(axis=1) <= SAME_PLACE).mean())
 
 
 def group(

@@ -17,7 +17,7 @@ from scipy.ndimage import binary_dilation
 
 from buildex.geo.boxes import PixelBox
 from buildex.geo.footprints import Polygons, object_array, repaired, to_polygon
-from buildex.geo.rings import Rings
+from buildex.geo.grouping import Grouped
 from buildex.geo.tiles import Cover, TilePlace
 
 
@@ -28,6 +28,7 @@ class Sightings:
     Attributes:
         polygons: (N,) shapely Polygons, valid.
         scores: (N,) 0..1.
+        sure: (N,) share of the vertices that are sure keypoints, 0..1.
         boxes: (N, 4) the box of the tile that saw it: x0, y0, x1, y1.
         cores: (N, 4) the part of the mosaic that this tile owns; cores divide the mosaic.
         cut: (N,) whether it touches an inner edge of that tile.
@@ -36,6 +37,7 @@ class Sightings:
 
     polygons: Polygons
     scores: NDArray[np.float64]
+    sure: NDArray[np.float64]
     boxes: NDArray[np.float64]
     cores: NDArray[np.float64]
     cut: NDArray[np.bool_]
@@ -47,8 +49,8 @@ class Sightings:
     def take(self, kept: NDArray[np.bool_]) -> Sightings:
         """Those that are kept (N,)."""
         return Sightings(
-            self.polygons[kept], self.scores[kept], self.boxes[kept], self.cores[kept],
-            self.cut[kept], self.edge[kept],
+            self.polygons[kept], self.scores[kept], self.sure[kept], self.boxes[kept],
+            self.cores[kept], self.cut[kept], self.edge[kept],
         )  # fmt: skip
 
     @property
@@ -65,6 +67,7 @@ class Sightings:
         return cls(
             polygons=object_array([r.polygon for r in rows]),
             scores=np.array([r.score for r in rows], dtype=np.float64),
+            sure=np.array([r.sure for r in rows], dtype=np.float64),
             boxes=_corners([r.box for r in rows]),
             cores=_corners([r.core for r in rows]),
             cut=np.array([r.cut for r in rows], dtype=bool),
@@ -77,6 +80,7 @@ class Sightings:
         return cls(
             np.concatenate([p.polygons for p in parts]),
             np.concatenate([p.scores for p in parts]),
+            np.concatenate([p.sure for p in parts]),
             np.concatenate([p.boxes for p in parts]),
             np.concatenate([p.cores for p in parts]),
             np.concatenate([p.cut for p in parts]),
@@ -89,6 +93,7 @@ class Sighting(NamedTuple):
 
     polygon: shapely.Polygon
     score: float
+    sure: float
     box: PixelBox
     core: PixelBox
     cut: bool
@@ -96,7 +101,7 @@ class Sighting(NamedTuple):
 
 
 def sightings_of(
-    found: Sequence[tuple[Rings, float]],
+    found: Sequence[Grouped],
     valid: NDArray[np.bool_],
     place: TilePlace,
     tiles: Cover,
@@ -105,7 +110,7 @@ def sightings_of(
     """The polygons of one tile, valid, inside it, in pixels of the working grid.
 
     Args:
-        found: polygons in tile pixels with their scores.
+        found: buildings in tile pixels.
         valid: (h, w) pixels of the tile that show ground.
         place: the tile.
         tiles: all tiles.
@@ -114,7 +119,7 @@ def sightings_of(
     box, core = place.box, tiles.core(place.row, place.col)
     view = shapely.box(box.x0, box.y0, box.x1, box.y1)
     ended = _near_nothing(valid)
-    for rings, score in found:
+    for rings, score, sure in found:
         moved = tuple(ring + np.array([box.x0, box.y0]) for ring in rings)
         parts = repaired(to_polygon(moved))
         if parts and not shapely.contains_properly(view, parts[0]):
@@ -122,7 +127,8 @@ def sightings_of(
         if not parts or parts[0].area < smallest:
             continue
         cut = _touches_inner_edge(parts[0].bounds, place, tiles)
-        yield Sighting(parts[0], score, box, core, cut, _touches_nothing(parts[0], ended, box))
+        edge = _touches_nothing(parts[0], ended, box)
+        yield Sighting(parts[0], score, sure, box, core, cut, edge)
 
 
 def _near_nothing(valid: NDArray[np.bool_], reach: int = 2) -> NDArray[np.bool_] | None:

@@ -35,12 +35,14 @@ class Stitched:
     Attributes:
         polygons: (N,) in pixels of the working grid.
         scores: (N,) the best of its sightings'.
+        sure: (N,) share of the vertices that are sure keypoints, of the least sure part.
         joined: (N,) whether it was put together from parts.
         edge: (N,) whether it touches the end of the mosaic.
     """
 
     polygons: Polygons
     scores: Values
+    sure: Values
     joined: Flags
     edge: Flags
 
@@ -50,7 +52,9 @@ class Stitched:
     def take(self, index: NDArray[Any], polygons: Polygons | None = None) -> Stitched:
         """The buildings at the given positions, with other polygons if they are given."""
         shapes = self.polygons[index] if polygons is None else polygons
-        return Stitched(shapes, self.scores[index], self.joined[index], self.edge[index])
+        return Stitched(
+            shapes, self.scores[index], self.sure[index], self.joined[index], self.edge[index]
+        )
 
     @classmethod
     def concatenate(cls, parts: list[Stitched]) -> Stitched:
@@ -58,6 +62,7 @@ class Stitched:
         return cls(
             np.concatenate([object_array([]), *(p.polygons for p in parts)]),
             np.concatenate([np.zeros(0), *(p.scores for p in parts)]),
+            np.concatenate([np.zeros(0), *(p.sure for p in parts)]),
             np.concatenate([np.zeros(0, dtype=bool), *(p.joined for p in parts)]),
             np.concatenate([np.zeros(0, dtype=bool), *(p.edge for p in parts)]),
         )
@@ -196,6 +201,7 @@ def _buildings(seen: Sightings, kin: _Kin, settings: Stitching) -> Stitched:
     members = np.split(order, starts[1:])
     polygons[several] = joined(seen, [members[k] for k in np.flatnonzero(several)], settings.seam)
     scores = np.maximum.reduceat(seen.scores[order], starts)
+    sure = np.minimum.reduceat(seen.sure[order], starts)
     owned = np.logical_or.reduceat(seen.owned[order], starts)
     edge = np.logical_or.reduceat(seen.edge[order], starts)
     complete = several | ~seen.cut[order[starts]]
@@ -206,7 +212,7 @@ def _buildings(seen: Sightings, kin: _Kin, settings: Stitching) -> Stitched:
     usable = complete | owned
     usable &= shapely.area(polygons) >= settings.smallest  # no area where nothing was left
     kept = _without_doubles(best[usable[best]], *rivals)
-    return Stitched(polygons, scores, several, edge).take(kept)
+    return Stitched(polygons, scores, sure, several, edge).take(kept)
 
 
 def _seen_whole_elsewhere(seen: Sightings, kin: _Kin, inside: float) -> Flags:

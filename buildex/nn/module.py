@@ -110,7 +110,8 @@ class TrainingModule(lightning.LightningModule):
         lowest = min(THRESHOLDS)
         answers = segment(self.network, batch.images, batch.valid, self.codec, lowest)
         for maps, shapes, valid in zip(answers, batch.shapes, batch.valid, strict=True):
-            found = polygons_of(maps, self.codec, score=lowest)
+            grouped = polygons_of(maps, self.codec, score=lowest)
+            found = [(building.rings, building.score) for building in grouped]
             truth = [shape.rings for shape in shapes]
             self._sums += tile_sums(found, truth, valid.cpu().numpy(), self.learning.gsd)
 

@@ -99,10 +99,26 @@ def test_instances_below_the_score_are_left_out():
     )
     polygons = polygons_of(maps, CODEC, score=0.5)
     assert len(polygons) == 1
-    rings, score = polygons[0]
+    rings, score, sure = polygons[0]
     assert score == pytest.approx(0.9)
+    assert sure == 1.0
     assert same_polygon(rings[0], SQUARE, 0.02)
     assert polygons_of(no_instances(56), CODEC) == []
+
+
+def test_a_corner_that_the_outline_alone_tells_of_is_not_a_sure_one():
+    target, frame = drawn((SQUARE,))
+    faint = np.where(np.arange(56)[:, None] < 28, target.heatmap, 0.0)  # the upper corners only
+    maps = RoiMaps(
+        np.array([frame], np.float32),
+        np.ones(1, np.float32),
+        target.mask[None],
+        faint[None].astype(np.float32),
+        target.offset[None],
+    )
+    (building,) = polygons_of(maps, CODEC)
+    assert len(building.rings[0]) == 4
+    assert building.sure == 0.5
 
 
 def test_turning_angles_of_a_square_are_right():

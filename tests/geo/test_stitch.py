@@ -23,6 +23,7 @@ def seen(*rows):
     return Sightings(
         objects([row[0] for row in rows]),
         np.array([row[1] for row in rows], dtype=float),
+        np.ones(len(rows)),
         np.array([row[2] for row in rows], dtype=float),
         np.array([row[4] if len(row) > 4 else CORES[row[2]] for row in rows], dtype=float),
         np.array([row[3] for row in rows], dtype=bool),
@@ -119,7 +120,11 @@ def test_pairs_are_those_that_meet_each_once():
 
 def test_nothing_seen_gives_nothing():
     empty = Sightings(
-        objects([]), np.zeros(0), np.zeros((0, 4)), np.zeros((0, 4)), *[np.zeros(0, bool)] * 2
+        objects([]),
+        *[np.zeros(0)] * 2,
+        np.zeros((0, 4)),
+        np.zeros((0, 4)),
+        *[np.zeros(0, bool)] * 2,
     )
     assert len(stitch(empty).polygons) == 0
 

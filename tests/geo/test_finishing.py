@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+import numpy as np
+import shapely
+
+from buildex.geo.finishing import Finishing, finish, without_spurs
+from buildex.geo.footprints import object_array
+from buildex.geo.regularize import Regularizing
+
+STEPPED = shapely.Polygon([(0, 0), (10, 0), (10, 8), (5, 8), (5, 8.4), (0, 8.4)])
+SETTINGS = Finishing(Regularizing(tolerance=0.6), surest=0.1)
+
+
+def corners(sure):
+    done = finish(object_array([STEPPED]), np.ones(1), SETTINGS, np.array([sure]))
+    return int(done.columns["n_vertices"][0])
+
+
+def test_a_small_step_stays_where_its_corners_were_surely_seen():
+    assert corners(1.0) == 6
+
+
+def test_a_small_step_goes_where_they_were_not():
+    assert corners(0.2) == 4
+
+
+def test_without_a_word_on_sureness_outlines_are_squared_as_usual():
+    done = finish(object_array([STEPPED]), np.ones(1), SETTINGS)
+    assert done.columns["n_vertices"].tolist() == [4]
+
+
+def test_a_spur_goes_and_a_house_without_one_stays_as_it_is():
+    house = shapely.box(0, 0, 10, 8)
+    spurred = house.union(shapely.box(10, 4, 14, 4.2))
+    out = without_spurs(object_array([house, spurred]), 0.5)
+    assert out[0] is house
+    assert out[1].symmetric_difference(house).area < 0.1
