@@ -6,6 +6,7 @@ it, 1, 3, 5, 7 diagonal, and `FREE` for a run that keeps a direction of its own.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -93,6 +94,33 @@ class Draft:
             group=self.group[keep],
             axis=self.axis[keep],
             klass=self.klass[keep],
+        )
+
+    def only(self, runs: Flags) -> Self:
+        """Some of the runs (R,), of the same outlines."""
+        kept = self.runs
+        return replace(
+            self,
+            runs=Runs(kept.at[runs], kept.ring[runs], kept.moments[:, runs]),
+            group=self.group[runs],
+            axis=self.axis[runs],
+            klass=self.klass[runs],
+        )
+
+    @classmethod
+    def of_parts(cls, parts: Sequence[Draft]) -> Draft:
+        """The runs of several drafts of the same outlines, in the order of these."""
+        runs = [part.runs for part in parts]
+        ring = np.concatenate([part.ring for part in runs])
+        order = np.argsort(ring, kind="stable")
+        at = np.concatenate([part.at for part in runs])
+        moments = np.concatenate([part.moments for part in runs], axis=1)
+        return cls(
+            parts[0].outlines,
+            Runs(at[order], ring[order], moments[:, order]),
+            np.concatenate([part.group for part in parts])[order],
+            np.concatenate([part.axis for part in parts])[order],
+            np.concatenate([part.klass for part in parts])[order],
         )
 
     def freed(self, where: Flags) -> Self:
@@ -236,17 +264,22 @@ def bound(draft: Draft, axis: Floats, limits: Limits) -> tuple[Draft, Flags]:
 
 def joined(draft: Draft, short: float) -> Draft:
     """Merge runs of one wall, the surest first, until no step under `short` is left."""
+    settled: list[Draft] = []
     for _ in range(PASSES):
         cost, drop, counted = _merges(draft)
         chosen = _local_best(np.where(cost <= short, cost, np.inf), draft.runs.ring)
+        # Where nothing merges in a ring, nothing will: what follows is of the other rings.
+        moving = np.bincount(draft.runs.ring, weights=chosen)[draft.runs.ring] > 0
+        settled.append(draft.only(~moving))
         if not chosen.any():
             break
         keep = ~chosen
         keep[following(draft.runs.ring)[chosen & drop]] = False
         runs = merged(draft.runs, keep, counted | ~chosen)
-        group, axis, klass = draft.group[keep], draft.axis[keep], draft.klass[keep]
-        draft = replace(draft, runs=runs, group=group, axis=axis, klass=klass)
-    return draft
+        draft = replace(draft.only(keep), runs=runs).only(moving[keep])
+    else:
+        settled.append(draft)
+    return Draft.of_parts(settled)
 
 
 def _merges(draft: Draft) -> tuple[Floats, Flags, Flags]:
