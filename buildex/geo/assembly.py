@@ -15,7 +15,7 @@ from buildex.geo.footprints import Polygons
 
 Line = NDArray[np.float64]  # (N, 2)
 
-COVERED = 0.5  # share of a part's area under other buildings from which it is one of theirs
+COVERED = 0.5  # share of its area from which a hole or a part lies in an outline
 
 
 def is_ring(line: Line) -> bool:
@@ -59,12 +59,13 @@ def area(outers: Sequence[Line], inners: Sequence[Line]) -> shapely.Geometry | N
     rings, whole = joined(outers)
     if not rings or not whole:
         return None
-    outlines = np.array([shapely.Polygon(ring) for ring in rings], dtype=object)
+    outlines = shapely.make_valid([shapely.Polygon(ring) for ring in rings])
     sizes = shapely.area(outlines)
     holes: list[list[Line]] = [[] for _ in rings]
     for hole in joined(inners)[0]:
-        middle = shapely.point_on_surface(shapely.make_valid(shapely.Polygon(hole)))
-        around = np.flatnonzero(shapely.covers(shapely.make_valid(outlines), middle))
+        yard = shapely.make_valid(shapely.Polygon(hole))
+        inside = shapely.area(shapely.intersection(outlines, yard))
+        around = np.flatnonzero(inside > COVERED * yard.area)
         if len(around):
             holes[around[np.argmin(sizes[around])]].append(hole)
     parts = [shapely.Polygon(ring, own) for ring, own in zip(rings, holes, strict=True)]

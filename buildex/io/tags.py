@@ -73,7 +73,7 @@ def _overture(columns: Columns) -> Kinds:
     )
     return _as_kinds(
         OTHER
-        if below is True or below is np.True_ or str(below) in ("1", "true", "True")
+        if not _missing(below) and below  # a float where some rows have none
         else PART
         if what == "building_part" or not _missing(parent)
         else BUILDING
@@ -82,7 +82,7 @@ def _overture(columns: Columns) -> Kinds:
 
 
 def _from_osm(columns: Columns) -> bool:
-    if OSM_IDS & set(columns):
+    if OSM_IDS & set(columns) or {"tags", "meta"} <= set(columns):
         return True
     return any(
         isinstance(value, str) and ELEMENT.match(value) for value in columns.get("id", ())[:1]

@@ -100,11 +100,14 @@ def read_footprints(
 
 
 def read_area(path: str | Path, target_crs: str, crs: str | None = None) -> shapely.Geometry:
-    """The union of all polygons of a file: an area of interest, in `target_crs`."""
-    footprints, _ = read_footprints(path, crs=crs, target_crs=target_crs)
-    if not len(footprints):
+    """The union of all polygons of a file, whatever they are: an area, in `target_crs`."""
+    table = read_table(str(path), crs, target_crs, None)
+    source = _source_crs(table.crs, crs, path)
+    polygons, _, _ = _polygons(table.geometry)
+    if not len(polygons):
         raise VectorError(f"`{path}` has no polygons", hint="give the area as a polygon")
-    area: shapely.Geometry = shapely.union_all(footprints.polygons)
+    target = systems.named(systems.parsed(target_crs))
+    area: shapely.Geometry = shapely.union_all(_moved(polygons, source, target))
     return area
 
 
