@@ -81,14 +81,14 @@ class Elements:
         ways: nodes by id of the way.
         lines: (N, 2) by id of the way, where the file gives coordinates with it.
         way_tags: by id of the way.
-        relations: id, members, tags.
+        relations: members and tags by id.
     """
 
     nodes: dict[int, tuple[float, float]] = field(default_factory=dict)
     ways: dict[int, list[int]] = field(default_factory=dict)
     lines: dict[int, Line] = field(default_factory=dict)
     way_tags: dict[int, dict[str, str]] = field(default_factory=dict)
-    relations: list[tuple[int, list[Member], dict[str, str]]] = field(default_factory=list)
+    relations: dict[int, tuple[list[Member], dict[str, str]]] = field(default_factory=dict)
 
     def line(self, way: int) -> Line | None:
         """The course of a way (N, 2); None where a node is not in the file."""
@@ -152,8 +152,13 @@ def elements_of_json(content: bytes) -> Elements:
     table = json.loads(content)
     if not isinstance(table, dict) or not isinstance(table.get("elements"), list):
         raise ValueError("no list of elements")
+    return elements_of(table["elements"])
+
+
+def elements_of(listed: Iterable[dict[str, Any]]) -> Elements:
+    """The elements that Overpass lists; one that is listed twice is one."""
     out = Elements()
-    for element in table["elements"]:
+    for element in listed:
         number, tags = int(element["id"]), dict(element.get("tags") or {})
         if element["type"] == "node":
             out.nodes[number] = float(element["lon"]), float(element["lat"])
@@ -165,7 +170,7 @@ def elements_of_json(content: bytes) -> Elements:
                 for m in element.get("members", ())
                 if m["type"] == "way"
             ]
-            out.relations.append((number, members, tags))
+            out.relations[number] = members, tags
     return out
 
 
@@ -191,7 +196,7 @@ def buildings(elements: Elements) -> Claims:
     Where only the outline carries it (an old habit), the relation gives its courtyards.
     """
     rows, outlines = [], set()
-    for number, members, tags in elements.relations:
+    for number, (members, tags) in elements.relations.items():
         if tags.get("type") != "multipolygon":
             continue
         outer = [m for m in members if m.role in ("outer", "")]
@@ -237,7 +242,7 @@ def _add_xml(out: Elements, element: ElementTree.Element) -> None:
             for m in element.iter("member")
             if m.get("type") == "way"
         ]
-        out.relations.append((number, members, tags))
+        out.relations[number] = members, tags
 
 
 def _course(points: Any) -> Line | None:

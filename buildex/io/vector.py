@@ -174,6 +174,13 @@ def _source_crs(own: str | None, given: str | None, path: str | Path) -> str:
     return systems.named(systems.parsed(str(own or given), f"`{path}`"))
 
 
+def buildings_of(table: Table, name: str | Path) -> tuple[Footprints, RepairCounts]:
+    """The buildings of a layer in memory, in its CRS; `name` is for errors."""
+    polygons, index, counts = _buildings(table, name)
+    columns = {key: values[index] for key, values in table.columns.items()}
+    return Footprints(polygons, _source_crs(table.crs, None, name), columns), counts
+
+
 def _buildings(
     table: Table, path: str | Path
 ) -> tuple[Polygons, NDArray[np.int64], RepairCounts]:
