@@ -81,6 +81,11 @@ class OffsetReport:
     side: float | None = None
     blocks: tuple[BlockShift, ...] = ()
 
+    @property
+    def moves(self) -> bool:
+        """Whether `moved` moves anything."""
+        return any(s.verdict == "shifted" for s in (self.shift, *(b.shift for b in self.blocks)))
+
     def moved(self, labels: Footprints) -> Footprints:
         """The labels on the imagery: each moves with its block, else with the scene.
 
@@ -166,7 +171,8 @@ def worded(shift: Shift) -> str:
         return f"no reliable shift: {shift.doubt}"
     east = f"{abs(shift.east):.2f} m {'east' if shift.east >= 0 else 'west'}"
     north = f"{abs(shift.north):.2f} m {'north' if shift.north >= 0 else 'south'}"
-    known = f"(sigma {shift.sigma_east:.2f}, {shift.sigma_north:.2f} m; {shift.buildings} buildings)"
+    sigma = f"sigma {shift.sigma_east:.2f}, {shift.sigma_north:.2f} m"
+    known = f"({sigma}; {shift.buildings} buildings)"
     if shift.verdict == "aligned":
         return f"aligned; {east}, {north} {known}"
     return f"to be moved {east}, {north} {known}"
@@ -206,9 +212,7 @@ def _middles(polygons: NDArray[np.object_]) -> NDArray[np.float64]:
     return np.asarray((bounds[:, :2] + bounds[:, 2:]) / 2)
 
 
-def _inside(
-    polygons: NDArray[np.object_], block: BlockShift, side: float
-) -> NDArray[np.bool_]:
+def _inside(polygons: NDArray[np.object_], block: BlockShift, side: float) -> NDArray[np.bool_]:
     x, y = _middles(polygons).T
     inside: NDArray[np.bool_] = (
         (x >= block.x) & (x < block.x + side) & (y >= block.y) & (y < block.y + side)

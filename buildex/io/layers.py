@@ -1,4 +1,4 @@
-"""Layers as they are in their files, whatever the format: GDAL's, GeoParquet, CSV, OpenStreetMap."""
+"""Layers as they are in their files: what GDAL reads, GeoParquet, CSV, OpenStreetMap."""
 
 from __future__ import annotations
 

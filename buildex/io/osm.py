@@ -51,7 +51,7 @@ DAMAGE = (
     pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, pyogrio.errors.FeatureError,
 )  # fmt: skip
 COLUMNS = ("osm_type", "osm_id", "building", "building:part")
-WHERE = "building IS NOT NULL OR \"building:part\" IS NOT NULL"
+WHERE = 'building IS NOT NULL OR "building:part" IS NOT NULL'
 
 
 class Row(NamedTuple):
@@ -252,9 +252,7 @@ def _course(points: Any) -> Line | None:
     return np.array([[p["lon"], p["lat"]] for p in points], dtype=np.float64)
 
 
-def _area(
-    elements: Elements, outer: list[Member], inner: list[Member]
-) -> shapely.Geometry | None:
+def _area(elements: Elements, outer: list[Member], inner: list[Member]) -> shapely.Geometry | None:
     lines = [m.line if m.line is not None else elements.line(m.way) for m in outer]
     if any(line is None for line in lines):
         return None

@@ -23,6 +23,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,6 +40,7 @@ Bounds = tuple[float, float, float, float]  # west, south, east, north in degree
 URL = "https://overpass-api.de/api/interpreter"
 CREDIT = "© OpenStreetMap contributors, ODbL 1.0"
 BUSY = (429, 502, 503, 504)
+BROKEN = (urllib.error.URLError, http.client.HTTPException, OSError, EOFError, zlib.error)
 FIRST_WAIT, LONGEST_WAIT = 2.0, 300.0  # seconds
 MOST_PARTS = 400
 SMALLEST_SIDE = 250.0  # metres of a part that is not cut again
@@ -91,7 +93,7 @@ class Answer(NamedTuple):
     timestamp: str
 
 
-class _TooMuch(Exception):
+class _TooMuchError(Exception):
     """The server gave up on a query that may do in parts."""
 
 
@@ -140,8 +142,7 @@ def split(bounds: Bounds, side: float) -> list[Bounds]:
     height = GEOD.line_length([west, west], [south, north])
     xs = np.linspace(west, east, max(1, math.ceil(width / side)) + 1).tolist()
     ys = np.linspace(south, north, max(1, math.ceil(height / side)) + 1).tolist()
-    rows = zip(ys[:-1], ys[1:], strict=True)
-    return [(x0, y0, x1, y1) for y0, y1 in rows for x0, x1 in zip(xs[:-1], xs[1:], strict=True)]
+    return [(x0, y0, x1, y1) for y0, y1 in pairwise(ys) for x0, x1 in pairwise(xs)]
 
 
 def query_of(bounds: Bounds, timeout: float) -> str:
@@ -162,7 +163,7 @@ class _Asked:
         """The answers for a box; several where it had to be cut."""
         try:
             yield self._table(query_of(bounds, self.endpoint.timeout))
-        except _TooMuch as error:
+        except _TooMuchError as error:
             quarters = _quarters(bounds)
             if not quarters:
                 raise NetworkError(
@@ -203,40 +204,51 @@ def _checked(url: str, content: bytes) -> dict[str, Any]:
         ) from None
     if "error" in remark:
         if "timed out" in remark or "out of memory" in remark:
-            raise _TooMuch(remark)
+            raise _TooMuchError(remark)
         raise NetworkError(f"`{url}` reports: {remark}", hint="try again later")
     return {**table, "elements": elements}
 
 
 def _fetched(endpoint: Endpoint, query: str) -> bytes:
     """The body of the answer to a query, after as many attempts as it takes."""
-    trouble = ""
+    trouble, wanted = "", None
     for attempt in range(endpoint.retries + 1):
+        if attempt:
+            usual = min(FIRST_WAIT * 2 ** (attempt - 1), 60.0)
+            endpoint.sleep(usual if wanted is None else wanted)
         try:
             return _request(endpoint, query)
         except urllib.error.HTTPError as error:
             with error:
-                gist = _gist(error.read(4096))
-                trouble = f"{error.code} {error.reason}"
-                if error.code not in BUSY:
-                    raise NetworkError(
-                        f"`{endpoint.url}` refuses: {trouble}{': ' if gist else ''}{gist}",
-                        hint="check the address and the area",
-                    ) from None
-                asked = _seconds(error.headers.get("Retry-After"))
-        except (urllib.error.URLError, http.client.HTTPException, OSError, EOFError, zlib.error) as error:
-            trouble, asked = str(getattr(error, "reason", error)) or type(error).__name__, None
-        if asked is not None and asked > LONGEST_WAIT:
-            raise NetworkError(
-                f"`{endpoint.url}` is busy ({trouble}) and asks to wait {asked:.0f} s",
-                hint="try again then, or name another server with `--endpoint`",
-            )
-        if attempt < endpoint.retries:
-            endpoint.sleep(asked if asked is not None else min(FIRST_WAIT * 2**attempt, 60.0))
+                trouble, wanted = _busy(endpoint.url, error)
+        except BROKEN as error:
+            trouble, wanted = str(getattr(error, "reason", error)) or type(error).__name__, None
     raise NetworkError(
         f"`{endpoint.url}` does not answer after {endpoint.retries + 1} attempts: {trouble}",
         hint="check the network, try again later, or name another server with `--endpoint`",
     )
+
+
+def _busy(url: str, error: urllib.error.HTTPError) -> tuple[str, float | None]:
+    """What a busy server says, and how many seconds it asks to wait, if it does.
+
+    Raises:
+        NetworkError: if it refuses for another reason, or asks for too long a wait.
+    """
+    trouble = f"{error.code} {error.reason}"
+    if error.code not in BUSY:
+        gist = _gist(error.read(4096))
+        raise NetworkError(
+            f"`{url}` refuses: {trouble}{': ' if gist else ''}{gist}",
+            hint="check the address and the area",
+        )
+    wanted = _seconds(error.headers.get("Retry-After"))
+    if wanted is not None and wanted > LONGEST_WAIT:
+        raise NetworkError(
+            f"`{url}` is busy ({trouble}) and asks to wait {wanted:.0f} s",
+            hint="try again then, or name another server with `--endpoint`",
+        )
+    return trouble, wanted
 
 
 def _request(endpoint: Endpoint, query: str) -> bytes:

@@ -52,7 +52,7 @@ def kinds(columns: Columns) -> Kinds | None:
 
 
 def _geofabrik(columns: Columns) -> Kinds:
-    """Layers named `gis_osm_..._free`: the class, and the value of its tag, which may be missing."""
+    """Layers `gis_osm_..._free`: a class, and the value of its tag, which may be missing."""
     values = columns.get("type", np.array([None] * len(columns["fclass"]), dtype=object))
     named = zip(columns["fclass"], values, strict=True)
     return _as_kinds(

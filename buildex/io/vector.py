@@ -181,9 +181,7 @@ def buildings_of(table: Table, name: str | Path) -> tuple[Footprints, RepairCoun
     return Footprints(polygons, _source_crs(table.crs, None, name), columns), counts
 
 
-def _buildings(
-    table: Table, path: str | Path
-) -> tuple[Polygons, NDArray[np.int64], RepairCounts]:
+def _buildings(table: Table, path: str | Path) -> tuple[Polygons, NDArray[np.int64], RepairCounts]:
     """The polygons that are buildings, the feature of each, and what happened to the rest."""
     kinds = tags.kinds(table.columns)
     if kinds is None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from tests.io.elements import street, overpass
+from tests.io.elements import overpass, street
 
 BOX = re.compile(r"\[bbox:([-\d.]+),([-\d.]+),([-\d.]+),([-\d.]+)\]")
 STAMP = "2026-11-20T06:00:00Z"
@@ -62,9 +62,7 @@ def answer_to(query: str) -> dict[str, Any]:
         ]
         points = [point for course in courses for point in course]
         lons, lats = [p["lon"] for p in points], [p["lat"] for p in points]
-        return (
-            min(lons) <= east and max(lons) >= west and min(lats) <= north and max(lats) >= south
-        )
+        return min(lons) <= east and max(lons) >= west and min(lats) <= north and max(lats) >= south
 
     wanted = [
         element
@@ -89,12 +87,10 @@ def serving() -> Iterator[Server]:
             with lock:
                 open_now[0] += 1
                 server.busiest = max(server.busiest, open_now[0])
-            try:
-                time.sleep(0.01)
-                self.reply()
-            finally:
-                with lock:
-                    open_now[0] -= 1
+            time.sleep(0.01)
+            with lock:  # before the answer goes out: who has it may ask again at once
+                open_now[0] -= 1
+            self.reply()
 
         def reply(self) -> None:
             form = self.rfile.read(int(self.headers["Content-Length"])).decode()

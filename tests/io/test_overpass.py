@@ -46,7 +46,9 @@ def test_an_answer_becomes_claims(server):
     assert ("relation", 5) in elements(answer)
     assert ("way", 180) in elements(answer)
     assert (answer.requests, answer.cached, answer.timestamp) == (1, 0, STAMP)
-    assert server.agents == [f"buildex/{buildex.__version__} (building footprints from drone mosaics)"]
+    assert server.agents == [
+        f"buildex/{buildex.__version__} (building footprints from drone mosaics)"
+    ]
 
 
 def test_a_second_run_needs_no_network(server, tmp_path):
@@ -165,7 +167,10 @@ def test_large_areas_are_split_and_what_lies_on_a_seam_is_one(server):
 def test_a_part_that_is_too_much_is_asked_for_in_quarters(server, tmp_path):
     box = (36.75, -1.32, 36.85, -1.24)
     large = query_of(box, 5)
-    said = {"elements": [], "remark": 'runtime error: Query timed out in "query" at line 2 after 6 s'}
+    said = {
+        "elements": [],
+        "remark": 'runtime error: Query timed out in "query" at line 2 after 6 s',
+    }
     server.judge = lambda query: Reply(body=json.dumps(said).encode()) if query == large else None
     answer = ask_buildings(endpoint(server, cache=tmp_path), box, side=20_000)
     assert answer.requests == 5
@@ -176,7 +181,7 @@ def test_a_part_that_is_too_much_is_asked_for_in_quarters(server, tmp_path):
 def test_a_server_that_always_gives_up_is_left_in_the_end(server):
     said = {"elements": [], "remark": "runtime error: Query run out of memory using about 2 GB."}
     server.judge = lambda query: Reply(body=json.dumps(said).encode())
-    with pytest.raises(NetworkError, match="gives up: .*out of memory"):
+    with pytest.raises(NetworkError, match=r"gives up: .*out of memory"):
         ask_buildings(endpoint(server), (36.8, -1.28, 36.81, -1.27))
     assert len(server.asked) <= 4
 
