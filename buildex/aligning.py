@@ -108,9 +108,10 @@ class OffsetReport:
         table = {"mosaic": self.mosaic, "crs": self.crs, **_table(self.shift)}
         return table if self.side is None else {**table, "block_m": self.side, "blocks": blocks}
 
-    def text(self) -> str:
-        """The report in words."""
-        lines = [f"labels on {self.mosaic}: {worded(self.shift)}"]
+    def text(self, applied: bool = False) -> str:
+        """The report in words; `applied` tells that labels were moved by it."""
+        done = "; applied" if applied else ""
+        lines = [f"labels on {self.mosaic}: {worded(self.shift)}{done}"]
         for block in self.blocks:
             lines.append(f"  block {block.x:.0f}, {block.y:.0f}: {worded(block.shift)}")
         return "\n".join(lines)

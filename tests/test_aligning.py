@@ -101,7 +101,7 @@ def test_blocks_have_their_own_shifts(scene):
     first, second = shifts[0, -100], shifts[100, -100]
     assert (first.east, first.north) == pytest.approx((-1.5, 0), abs=0.06)
     assert (second.east, second.north) == pytest.approx((0, 1.5), abs=0.06)
-    assert shifts[0, -200].doubt == "only 4 buildings, 10 are needed"
+    assert shifts[0, -200].doubt == "4 of the 10 buildings that it takes"
     back = report.moved(Footprints(mixed, UTM)).polygons
     middle = shapely.get_y(shapely.centroid(houses)) > NORTH - 100
     apart = shapely.area(shapely.symmetric_difference(back, houses)) / shapely.area(houses)
@@ -149,7 +149,9 @@ def test_score_reports_the_offset_and_applies_it_only_when_asked(scene):
     assert applied["offset"]["applied"] is True
     assert plain["figures"]["polis_m"] > 0.7
     assert applied["figures"]["polis_m"] < 0.1
-    assert "to be moved" in score(scene, "--estimate-offset", mosaic).stdout
+    assert "buildings)\n" in score(scene, "--estimate-offset", mosaic).stdout
+    worded = score(scene, "--estimate-offset", mosaic, "--apply-offset").stdout
+    assert worded.splitlines()[0].endswith("buildings); applied")
 
 
 def test_score_says_where_nothing_is_applied(scene):
@@ -158,7 +160,7 @@ def test_score_says_where_nothing_is_applied(scene):
     done = CliRunner().invoke(main, ["score", *files, *extra])
     assert done.exit_code == 0
     assert "labels stay where they are" in done.stderr
-    assert "(applied)" not in done.stdout
+    assert "; applied" not in done.stdout
     assert score(scene, "--apply-offset").exit_code == 2
 
 

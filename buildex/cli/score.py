@@ -47,7 +47,7 @@ def command(
     text, table = report.text(), report.as_dict()
     if offset is not None:
         applied = onto is not None and offset.moves
-        text = f"{offset.text()}{' (applied)' if applied else ''}\n\n{text}"
+        text = f"{offset.text(applied)}\n\n{text}"
         table = {**table, "offset": {**offset.as_dict(), "applied": applied}}
     result(text, table, as_json)
     for line in report.failures:

@@ -117,7 +117,7 @@ class Shift:
     def doubt(self) -> str:
         """Why the shift is not reliable; empty where it is."""
         if self.buildings < FEWEST:
-            return f"only {self.buildings} buildings, {FEWEST} are needed"
+            return f"{self.buildings} of the {FEWEST} buildings that it takes"
         if not self.inside:
             return "the best shift lies at the edge of the search"
         if self.agreement < LEAST_AGREEMENT:

@@ -59,7 +59,9 @@ def read_table(path: str, crs: str | None, target: str | None, bbox: Bounds | No
     if "://" not in name and not name.startswith("/vsi") and not Path(name).exists():
         raise VectorError(f"no file `{name}`", hint="check the path")
     local = not name.startswith("/vsi") and "://" not in name
-    if name.endswith(osm.PBF) or (local and (name.endswith(osm.XML) or osm.is_overpass(name))):
+    if name.endswith((*osm.PBF, ".osm")) or (
+        local and (name.endswith(osm.XML) or osm.is_overpass(name))
+    ):
         claims = osm.read_elements(name)
         return Table(claims.geometry, systems.WGS84, claims.columns, claims.doubled)
     if name.endswith(".parquet"):

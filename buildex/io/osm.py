@@ -125,13 +125,13 @@ def is_overpass(path: str) -> bool:
 
 
 def read_elements(path: str) -> Claims:
-    """Read the buildings of an `.osm`, `.osm.pbf` or Overpass JSON file.
+    """Read the buildings of an `.osm`, `.osm.pbf` or Overpass JSON file; by GDAL in archives.
 
     Raises:
         VectorError: if it is damaged.
     """
     try:
-        if path.endswith(PBF):
+        if path.endswith(PBF) or path.startswith("/vsi") or "://" in path:
             return _claims(_rows_of_pbf(path), 0)
         if path.endswith(XML):
             with _opened(path) as file:

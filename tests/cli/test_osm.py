@@ -124,3 +124,14 @@ def test_a_file_that_exists_is_not_asked_about(server, tmp_path):
 def test_an_unknown_option_is_wrong_usage(server, tmp_path):
     assert run(PLACE, "-o", tmp_path / "x.gpkg", "--chache").exit_code == 2
     assert run("-o", tmp_path / "x.gpkg").exit_code == 2
+
+
+def test_a_mosaic_without_a_valid_pixel_is_told(server, tmp_path):
+    bands = np.zeros((3, 40, 40), dtype=np.uint8)
+    transform = Affine(UNIT, 0, EAST, 0, -UNIT, NORTH)
+    empty = np.zeros((40, 40), dtype=np.uint8)
+    path = write_raster(tmp_path / "mosaic.tif", bands, transform, "EPSG:4326", mask=empty)
+    done = run(path, "-o", tmp_path / "x.gpkg")
+    assert done.exit_code == 1
+    assert "has no valid pixel" in done.stderr
+    assert server.asked == []

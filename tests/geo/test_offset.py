@@ -109,7 +109,7 @@ def test_buildings_that_lie_off_in_different_ways_give_no_reliable_shift():
 
 def test_few_buildings_are_not_enough():
     shift = estimate(clues(9, (1, 0), 4))
-    assert shift.doubt == "only 9 buildings, 10 are needed"
+    assert shift.doubt == "9 of the 10 buildings that it takes"
     nothing = estimate([])
     assert (nothing.buildings, nothing.verdict) == (0, "no reliable shift")
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import json
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -115,6 +116,14 @@ def test_packed_files_are_read(tmp_path, suffix, pack):
     packed = tmp_path / f"y.osm{suffix}"
     packed.write_bytes(pack(plain.read_bytes()))
     assert areas(packed) == AREAS
+
+
+def test_a_file_in_an_archive_is_read(tmp_path):
+    plain = write_xml(tmp_path / "x.osm", street())
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        archive.write(plain, "inner.osm")
+    read, _ = read_footprints(f"/vsizip/{tmp_path}/x.zip/inner.osm")
+    assert len(read) == sum(len(own) for own in AREAS.values())
 
 
 def test_a_relation_of_something_else_leaves_its_outline_a_building(tmp_path):
