@@ -53,5 +53,9 @@ class OutputError(BuildexError):
     """The output exists already, or its folder is missing or cannot be written."""
 
 
+class NetworkError(BuildexError):
+    """A server does not answer, refuses, or answers what cannot be used."""
+
+
 class TrainingError(BuildexError):
     """Training cannot start or cannot go on."""

@@ -9,8 +9,8 @@ equator. Pixels are drawn block by block, so memory does not depend on the area.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import Field, dataclass, field, fields
+from collections.abc import Callable, Iterator
+from dataclasses import Field, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,12 +29,12 @@ from buildex.geo.figures import (
     building_figures,
     shape_figures,
 )
-from buildex.geo.footprints import Polygons
+from buildex.geo.footprints import Footprints, Polygons
 from buildex.geo.grid import Grid, snapped_grid
 from buildex.geo.matching import inside, overlap_area, pair
 from buildex.geo.measures import PixelCounts, Ssim
 from buildex.io.crs import WGS84, metric
-from buildex.io.vector import read_area, read_footprints
+from buildex.io.vector import RepairCounts, read_area, read_footprints
 
 SECTIONS = (PixelFigures, BuildingFigures, ShapeFigures)
 
@@ -98,6 +98,7 @@ class ScoreReport:
         truth: how many true ones do.
         area: size of the area in m2.
         crs: the metric system in which it was measured.
+        labels: what became of the features of the file of true buildings.
     """
 
     config: ScoreConfig
@@ -108,6 +109,7 @@ class ScoreReport:
     pixels: PixelFigures
     buildings: BuildingFigures
     shapes: ShapeFigures
+    labels: RepairCounts = field(default_factory=RepairCounts)
 
     @property
     def sections(self) -> tuple[Any, ...]:
@@ -144,6 +146,7 @@ class ScoreReport:
             "area_m2": self.area,
             "predicted_buildings": self.predictions,
             "true_buildings": self.truth,
+            "labels": asdict(self.labels),
             "figures": known,
         }
 
@@ -155,6 +158,7 @@ class ScoreReport:
             f"{self.predictions} predicted and {self.truth} true buildings"
             f" in {self.area:,.0f} m2 ({self.crs})"
         ]
+        lines += [f"labels: {self.labels.text()}"] if self.labels.text() else []
         for head, section in zip(heads, self.sections, strict=True):
             lines += ["", head]
             for spec in fields(section):
@@ -177,6 +181,7 @@ def score(
     config: ScoreConfig,
     aoi: Path | None = None,
     track: Track = silent,
+    onto: Callable[[Footprints], Footprints] | None = None,
 ) -> ScoreReport:
     """Compare a file of predicted buildings with a file of true ones.
 
@@ -187,13 +192,16 @@ def score(
         aoi: file with the area in which every true building is drawn; without it the area
             is the box around both layers, in which false positives far from truth count.
         track: progress over the blocks of pixels.
+        onto: moves the true buildings onto the imagery, where they lie off it.
 
     Raises:
         VectorError: if a file cannot be used, or no building lies in the area.
     """
     crs = _metric_crs(truth, predictions, aoi)
     found, mended = read_footprints(predictions, target_crs=crs)
-    real, _ = read_footprints(truth, target_crs=crs)
+    real, labels = read_footprints(truth, target_crs=crs)
+    if onto is not None:
+        real = onto(real)
     both = np.concatenate([found.polygons, real.polygons])
     area = read_area(aoi, crs) if aoi is not None else shapely.box(*shapely.total_bounds(both))
     if len(both) and not shapely.intersects(area, both).any():
@@ -201,12 +209,13 @@ def score(
             f"no building of `{predictions}` or `{truth}` lies in `{aoi}`",
             hint="check that they show the same place, and their coordinate systems",
         )
-    return compare(
+    report = compare(
         Scene(found.polygons, real.polygons, area, crs),
         config,
         mended.repaired + mended.dropped,
         track=track,
     )
+    return replace(report, labels=labels)
 
 
 class Scene(NamedTuple):

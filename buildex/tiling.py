@@ -23,6 +23,7 @@ from buildex.io.output import check_output
 from buildex.io.partial import Partial
 from buildex.io.scenes import LabelledScene, SceneFiles, TilingGrid, paired, read_scenes
 from buildex.io.stac import read_catalog
+from buildex.io.vector import RepairCounts
 from buildex.io.writer import CutTile, write_dataset
 
 Labels = str | Path | Sequence[str | Path] | None
@@ -119,8 +120,8 @@ class TileReport:
         skipped: reason to number of tiles: `nodata`, `guard`, `surplus_background`.
         buildings: buildings that touch a tile.
         annotations: parts of buildings that are annotated in a tile.
-        labels: what became of the features of the labels: `read`, `repaired`, `split`,
-            `dropped`.
+        labels: what became of the features of the labels: the fields of
+            `io.vector.RepairCounts`.
     """
 
     path: str
@@ -143,11 +144,11 @@ class TileReport:
             for split, count in self.tiles.items()
         )
         left = ", ".join(f"{n} {why.replace('_', ' ')}" for why, n in self.skipped.items() if n)
-        labels = ", ".join(f"{n} {what}" for what, n in self.labels.items() if n)
+        labels = RepairCounts(**self.labels)
         lines = [
             f"{self.path}: {kept}",
             f"{self.buildings} buildings in {self.annotations} parts, {self.scenes} scenes",
-            f"labels: {labels}",
+            f"labels: {labels.text() or f'{labels.read} features'}",
         ]
         return "\n".join(lines + ([f"tiles left out: {left}"] if left else []))
 

@@ -14,6 +14,7 @@ from buildex.errors import BuildexError
 # Name to (module, one line); the module's `command` is imported when it is needed.
 COMMANDS = {
     "demo": ("buildex.cli.demo", "Draw the buildings of a rendered town, start to finish."),
+    "osm": ("buildex.cli.osm", "Fetch the buildings that OpenStreetMap has in a place."),
     "tile": ("buildex.cli.tile", "Cut mosaics and their labels into a training dataset."),
     "train": ("buildex.cli.train", "Train a model on datasets."),
     "predict": ("buildex.cli.predict", "Draw the buildings of a mosaic."),

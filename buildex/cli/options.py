@@ -1,7 +1,8 @@
 """Options made from a tool's settings: one dataclass field, one option.
 
 The dataclass holds name, type, default and help; nothing is said twice. A field whose
-metadata has `"cli": False` gets no option; `"flag": "-x"` adds a short name.
+metadata has `"cli": False` gets no option; `"flag": "-x"` adds a short name, and
+`"envvar": "NAME"` an environment variable.
 """
 
 from __future__ import annotations
@@ -80,6 +81,7 @@ def _option(spec: dataclasses.Field[Any], hint: Any) -> Callable[[F], F]:
         default=None,
         help=help_text,
         metavar=spec.metadata.get("metavar"),
+        envvar=spec.metadata.get("envvar"),
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from buildex.cli.console import result, say, track
+from buildex.cli.offset import asked_offset, offset_options
 from buildex.cli.options import collect, config_options
 from buildex.scoring import ScoreConfig, score
 
@@ -25,6 +26,7 @@ from buildex.scoring import ScoreConfig, score
     help="The area in which every true building is drawn; without it, the box around both layers.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+@offset_options
 @config_options(ScoreConfig)
 def command(
     predictions: Path,
@@ -39,8 +41,15 @@ def command(
     docs/metrics.md defines every figure. Exits with 3 where one is below its --fail-under.
     """
     config = collect(ScoreConfig, options)
-    report = score(predictions, truth, config, aoi=aoi, track=track)
-    result(report.text(), report.as_dict(), as_json)
+    offset = asked_offset(truth, options)
+    onto = offset.moved if offset is not None and options["apply_offset"] else None
+    report = score(predictions, truth, config, aoi=aoi, track=track, onto=onto)
+    text, table = report.text(), report.as_dict()
+    if offset is not None:
+        applied = onto is not None and offset.moves
+        text = f"{offset.text(applied)}\n\n{text}"
+        table = {**table, "offset": {**offset.as_dict(), "applied": applied}}
+    result(text, table, as_json)
     for line in report.failures:
         say(f"buildex: {line}")
     if report.failures:

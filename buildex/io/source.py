@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from rasterio.enums import ColorInterp
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from buildex.errors import CrsError, RasterError
+from buildex.geo.boxes import PixelBox
 from buildex.geo.grid import Grid
 from buildex.io import crs as systems
 from buildex.io.warp import border, ground_unit
@@ -131,6 +133,38 @@ def damaged(path: str) -> RasterError:
         f"`{path}` cannot be read: it is damaged or cut short",
         hint="check it with `gdalinfo -checksum`, or copy it again",
     )
+
+
+def valid_bounds(path: str, crs: str | None = None) -> tuple[float, float, float, float]:
+    """West, south, east, north in degrees around the pixels of a raster that are valid.
+
+    The mask is looked at with at most 1024 samples a side, and one sample is added around.
+
+    Raises:
+        RasterError: if the file cannot be used, or has no valid pixel.
+        CrsError: if it has no CRS that ties it to the Earth.
+    """
+    with opened(path) as dataset:
+        grid = _grid(dataset, path, crs)
+        scale = max(1.0, max(grid.width, grid.height) / SAMPLE_SIDE)
+        shape = math.ceil(grid.height / scale), math.ceil(grid.width / scale)
+        try:
+            known = dataset.dataset_mask(out_shape=shape) > 0
+        except RasterioError:
+            raise damaged(path) from None
+    if not known.any():
+        raise RasterError(f"`{path}` has no valid pixel", hint="check its mask and nodata value")
+    rows, cols = (np.flatnonzero(known.any(axis=axis)) for axis in (1, 0))
+    step_x, step_y = grid.width / shape[1], grid.height / shape[0]
+    box = PixelBox(
+        max(0, math.floor((cols[0] - 1) * step_x)),
+        max(0, math.floor((rows[0] - 1) * step_y)),
+        min(grid.width, math.ceil((cols[-1] + 2) * step_x)),
+        min(grid.height, math.ceil((rows[-1] + 2) * step_y)),
+    )
+    degrees = systems.reprojected(grid.to_ground(border(box)), grid.crs, systems.WGS84)
+    (west, south), (east, north) = degrees.min(axis=0).tolist(), degrees.max(axis=0).tolist()
+    return west, south, east, north
 
 
 def _grid(dataset: Any, path: str, crs: str | None) -> Grid:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import geopandas
 import numpy as np
@@ -15,11 +15,11 @@ import shapely
 from numpy.typing import NDArray
 
 from buildex.errors import CrsError, VectorError
-from buildex.geo.footprints import Footprints, repaired
+from buildex.geo.assembly import lone_parts
+from buildex.geo.footprints import Footprints, Polygons, object_array, repaired
 from buildex.io import crs as systems
-from buildex.io import output
-
-Bounds = tuple[float, float, float, float]
+from buildex.io import output, tags
+from buildex.io.layers import Bounds, Table, read_table
 
 LAYER = "buildings"
 DRIVERS = {
@@ -30,8 +30,6 @@ DRIVERS = {
     ".shp": "ESRI Shapefile",
 }
 SIDECARS = (".shx", ".dbf", ".prj", ".cpg", ".qix", ".sbn", ".sbx", ".shp.xml")
-OSM_LAYER = "multipolygons"
-POLYGONS = ("Polygon", "MultiPolygon", "Unknown", "GeometryCollection", "CurvePolygon", "Surface")
 
 
 @dataclass(frozen=True)
@@ -41,15 +39,27 @@ class RepairCounts:
     read: int = 0
     repaired: int = 0  # invalid rings made valid
     split: int = 0  # features of several polygons; each polygon is a building
-    dropped: int = 0  # no polygon, or none with an area
+    dropped: int = 0  # no polygon, or none with an area: open ways, missing nodes
+    no_building: int = 0  # OpenStreetMap or Overture says that they are none
+    parts: int = 0  # `building:part` under a building
+    doubled: int = 0  # outlines that their relation draws, too
 
-
-class _Table(NamedTuple):
-    """A layer as it is in the file."""
-
-    geometry: NDArray[np.object_]
-    crs: str | None
-    columns: dict[str, NDArray[Any]]
+    def text(self) -> str:
+        """What was done, in one line; empty where all was taken as it was."""
+        words = {
+            "repaired": "repaired",
+            "split": "split into several buildings",
+            "dropped": "without an area dropped",
+            "no_building": "tagged as no building",
+            "parts": "parts of other buildings",
+            "doubled": "drawn twice",
+        }
+        told = ", ".join(
+            f"{getattr(self, spec.name)} {words[spec.name]}"
+            for spec in fields(self)[1:]
+            if getattr(self, spec.name)
+        )
+        return f"of {self.read} features {told}" if told else ""
 
 
 def read_footprints(
@@ -61,11 +71,13 @@ def read_footprints(
 ) -> tuple[Footprints, RepairCounts]:
     """Read the buildings of a vector file.
 
-    Of OpenStreetMap files (`.osm`, `.pbf`) only areas tagged as buildings are kept. A file
-    of several layers needs one named `buildings`, or `FILE|layername=NAME`.
+    Of layers from OpenStreetMap or Overture only areas tagged as buildings are kept, and parts
+    of buildings only where they stand alone (`docs/osm.md`). A file of several layers needs
+    one named `buildings`, or `FILE|layername=NAME`.
 
     Args:
-        path: any vector file that GDAL reads, or GeoParquet.
+        path: any vector file that GDAL reads, GeoParquet, a CSV with WKT, `.osm`, `.osm.pbf`,
+            or what Overpass answers.
         crs: the CRS of a file that names none.
         target_crs: the CRS to bring the polygons to; the file's own where None.
         bbox: min x, min y, max x, max y in the target CRS: only what touches it is read.
@@ -74,28 +86,28 @@ def read_footprints(
         VectorError: if the file is missing, unreadable, or holds features but no polygon.
         CrsError: if it names no CRS and none is given.
     """
-    table = _read(str(path), crs, target_crs, bbox)
+    table = read_table(str(path), crs, target_crs, bbox)
     source = _source_crs(table.crs, crs, path)
     target = systems.named(systems.parsed(target_crs or source))
-    polygons, index, counts = _polygons(table.geometry)
-    if counts.read and not len(polygons):
-        raise VectorError(f"`{path}` has no polygons", hint="give a layer of building polygons")
-    polygons = _moved(polygons, source, target)
+    polygons, index, counts = _buildings(table, path)
     columns = {name: values[index] for name, values in table.columns.items()}
-    footprints = Footprints(polygons, target, columns)
+    footprints = Footprints(_moved(polygons, source, target), target, columns)
     if bbox is not None:
-        low_x, low_y, high_x, high_y = shapely.bounds(polygons).reshape(-1, 4).T
+        low_x, low_y, high_x, high_y = shapely.bounds(footprints.polygons).reshape(-1, 4).T
         near = (low_x <= bbox[2]) & (high_x >= bbox[0]) & (low_y <= bbox[3]) & (high_y >= bbox[1])
         footprints = footprints.take(near)
     return footprints, counts
 
 
 def read_area(path: str | Path, target_crs: str, crs: str | None = None) -> shapely.Geometry:
-    """The union of all polygons of a file: an area of interest, in `target_crs`."""
-    footprints, _ = read_footprints(path, crs=crs, target_crs=target_crs)
-    if not len(footprints):
+    """The union of all polygons of a file, whatever they are: an area, in `target_crs`."""
+    table = read_table(str(path), crs, target_crs, None)
+    source = _source_crs(table.crs, crs, path)
+    polygons, _, _ = _polygons(table.geometry)
+    if not len(polygons):
         raise VectorError(f"`{path}` has no polygons", hint="give the area as a polygon")
-    area: shapely.Geometry = shapely.union_all(footprints.polygons)
+    target = systems.named(systems.parsed(target_crs))
+    area: shapely.Geometry = shapely.union_all(_moved(polygons, source, target))
     return area
 
 
@@ -115,12 +127,19 @@ def check_output(path: str | Path, overwrite: bool = False) -> None:
 
 
 def write_footprints(
-    path: str | Path, footprints: Footprints, *, overwrite: bool = False, layer: str = LAYER
+    path: str | Path,
+    footprints: Footprints,
+    *,
+    overwrite: bool = False,
+    layer: str = LAYER,
+    credit: str = "",
 ) -> None:
     """Write buildings as GeoPackage, GeoJSON, FlatGeobuf, GeoParquet or Shapefile.
 
     The extension chooses. GeoJSON is written in EPSG:4326 (RFC 7946), the others in the CRS
-    of the footprints. The same footprints give the same bytes.
+    of the footprints. The same footprints give the same bytes. A credit line stands in a
+    column `credit` of every format, and in a GeoPackage in the layer's description and
+    metadata, too.
 
     Raises:
         VectorError: if the extension names no format.
@@ -132,75 +151,18 @@ def write_footprints(
     if driver == "GeoJSON":
         moved = _moved(footprints.polygons, footprints.crs, systems.WGS84)
         footprints = footprints.moved(moved, systems.WGS84)
+    if credit:
+        column = np.full(len(footprints), credit, dtype=object)
+        columns = {**footprints.columns, "credit": column}
+        footprints = Footprints(footprints.polygons, footprints.crs, columns)
     with output.beside(path) as place:
         if driver == "Parquet":
             _frame(footprints).to_parquet(place, index=False)
         else:
-            _write(place, footprints, driver, layer)
+            _write(place, footprints, driver, layer, credit)
         if driver == "ESRI Shapefile":
             for suffix in SIDECARS:
                 path.with_suffix(suffix).unlink(missing_ok=True)
-
-
-def _read(path: str, crs: str | None, target: str | None, bbox: Bounds | None) -> _Table:
-    name, _, layer = path.partition("|layername=")
-    if "://" not in name and not name.startswith("/vsi") and not Path(name).exists():
-        raise VectorError(f"no file `{name}`", hint="check the path")
-    try:
-        if name.endswith(".parquet"):
-            return _read_parquet(name)
-        layer = layer or _layer(name)
-        info = pyogrio.read_info(name, layer=layer)
-        window = None
-        if bbox is not None and (info["crs"] or crs):
-            source = str(info["crs"] or crs)
-            window = _bounds_in(bbox, target or source, source)
-        return _read_layer(name, layer, window)
-    except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError) as error:
-        raise VectorError(
-            f"`{name}` cannot be read: {error}", hint="check it with `ogrinfo`"
-        ) from None
-
-
-def _read_layer(path: str, layer: str, bbox: Bounds | None) -> _Table:
-    where = None
-    if layer == OSM_LAYER and path.endswith((".osm", ".pbf")):
-        where = "building IS NOT NULL AND building <> 'no'"
-    meta, _, geometry, fields = pyogrio.raw.read(path, layer=layer, bbox=bbox, where=where)
-    columns = dict(zip((str(name) for name in meta["fields"]), fields, strict=True))
-    if geometry is None:
-        raise VectorError(f"`{path}` has no geometries", hint="give a layer of building polygons")
-    shapes = shapely.from_wkb(geometry, on_invalid="ignore")
-    return _Table(shapes, meta["crs"], columns)
-
-
-def _read_parquet(path: str) -> _Table:
-    try:
-        frame = geopandas.read_parquet(path)
-    except (ValueError, OSError) as error:
-        raise VectorError(
-            f"`{path}` cannot be read: {error}", hint="give a GeoParquet file"
-        ) from None
-    names = [name for name in frame.columns if name != frame.geometry.name]
-    columns = {str(name): frame[name].to_numpy() for name in names}
-    named = None if frame.crs is None else systems.named(frame.crs)
-    return _Table(np.asarray(frame.geometry.array), named, columns)
-
-
-def _layer(path: str) -> str:
-    """The layer that holds the buildings."""
-    layers = {str(name): str(kind) for name, kind in pyogrio.list_layers(path)}
-    if OSM_LAYER in layers and path.endswith((".osm", ".pbf")):
-        return OSM_LAYER
-    fitting = [n for n, kind in layers.items() if kind.replace(" Z", "").startswith(POLYGONS)]
-    if LAYER in fitting or len(fitting) == 1:
-        return LAYER if LAYER in fitting else fitting[0]
-    if not fitting:
-        raise VectorError(f"`{path}` has no polygons", hint="give a layer of building polygons")
-    raise VectorError(
-        f"`{path}` has several layers of polygons: {', '.join(fitting)}",
-        hint=f"name one: `{Path(path).name}|layername={fitting[0]}`",
-    )
 
 
 def _source_crs(own: str | None, given: str | None, path: str | Path) -> str:
@@ -212,18 +174,43 @@ def _source_crs(own: str | None, given: str | None, path: str | Path) -> str:
     return systems.named(systems.parsed(str(own or given), f"`{path}`"))
 
 
-def _polygons(
-    geometry: NDArray[np.object_],
-) -> tuple[NDArray[np.object_], NDArray[np.int64], RepairCounts]:
+def buildings_of(table: Table, name: str | Path) -> tuple[Footprints, RepairCounts]:
+    """The buildings of a layer in memory, in its CRS; `name` is for errors."""
+    polygons, index, counts = _buildings(table, name)
+    columns = {key: values[index] for key, values in table.columns.items()}
+    return Footprints(polygons, _source_crs(table.crs, None, name), columns), counts
+
+
+def _buildings(table: Table, path: str | Path) -> tuple[Polygons, NDArray[np.int64], RepairCounts]:
+    """The polygons that are buildings, the feature of each, and what happened to the rest."""
+    kinds = tags.kinds(table.columns)
+    if kinds is None:
+        kinds = np.full(len(table.geometry), tags.BUILDING, dtype=np.int8)
+    claims = np.flatnonzero(kinds != tags.OTHER)
+    polygons, index, counts = _polygons(table.geometry[claims])
+    if len(claims) and not len(polygons):
+        raise VectorError(f"`{path}` has no polygons", hint="give a layer of building polygons")
+    index = claims[index]
+    keep = kinds[index] != tags.PART
+    keep[~keep] = lone_parts(polygons[~keep], polygons[keep])
+    counts = replace(
+        counts,
+        read=len(kinds) + table.doubled,
+        no_building=len(kinds) - len(claims),
+        parts=int(np.count_nonzero(~keep)),
+        doubled=table.doubled,
+    )
+    return polygons[keep], index[keep], counts
+
+
+def _polygons(geometry: Polygons) -> tuple[Polygons, NDArray[np.int64], RepairCounts]:
     """The polygons of all features, the feature of each, and what happened to them."""
     flat = shapely.force_2d(geometry)
     parts = [repaired(shape) for shape in flat]
     index = np.repeat(np.arange(len(parts)), [len(p) for p in parts])
-    polygons = np.empty(len(index), dtype=object)
-    polygons[:] = [polygon for part in parts for polygon in part]
+    polygons = object_array([polygon for part in parts for polygon in part])
     invalid = ~shapely.is_valid(flat) & ~shapely.is_missing(flat)
     counts = RepairCounts(
-        read=len(parts),
         repaired=int(sum(bool(bad) and bool(p) for bad, p in zip(invalid, parts, strict=True))),
         split=sum(len(p) > 1 for p in parts),
         dropped=sum(not p for p in parts),
@@ -240,24 +227,19 @@ def _moved(polygons: NDArray[np.object_], source: str, target: str) -> NDArray[n
     return moved
 
 
-def _bounds_in(bbox: Bounds, source: str, target: str) -> Bounds:
-    """A box in another CRS: the bounds of its border there."""
-    border = shapely.segmentize(shapely.box(*bbox), max(bbox[2] - bbox[0], bbox[3] - bbox[1]) / 16)
-    points = systems.reprojected(shapely.get_coordinates(border), source, target)
-    low, high = points.min(axis=0), points.max(axis=0)
-    return float(low[0]), float(low[1]), float(high[0]), float(high[1])
-
-
 def _frame(footprints: Footprints) -> Any:
     columns = dict(footprints.columns)
     return geopandas.GeoDataFrame(columns, geometry=footprints.polygons, crs=footprints.crs)
 
 
-def _write(path: Path, footprints: Footprints, driver: str, layer: str) -> None:
-    options: Mapping[str, str] = {
+def _write(path: Path, footprints: Footprints, driver: str, layer: str, credit: str) -> None:
+    options: Mapping[str, Any] = {
         "GeoJSON": {"RFC7946": "YES", "COORDINATE_PRECISION": "8"},
         "ESRI Shapefile": {"DBF_DATE_LAST_UPDATE": "1970-01-01"},
     }.get(driver, {})
+    if driver == "GPKG" and credit:
+        told = {"DESCRIPTION": credit}
+        options = {**options, "layer_options": told, "layer_metadata": {"CREDIT": credit}}
     with _timeless():
         pyogrio.raw.write(
             str(path),

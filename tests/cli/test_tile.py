@@ -32,7 +32,8 @@ def test_the_report_is_the_same_as_json(scene, tmp_path):
     )
     table = json.loads(done.stdout)
     assert table["buildings"] == 5
-    assert table["labels"] == {"read": 5, "repaired": 0, "split": 0, "dropped": 0}
+    assert table["labels"]["read"] == 5
+    assert sum(table["labels"].values()) == 5
     assert set(table["skipped"]) == {"nodata", "guard", "surplus_background"}
 
 

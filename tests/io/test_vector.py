@@ -163,7 +163,7 @@ def test_only_buildings_of_openstreetmap_are_read(tmp_path):
     path = tmp_path / "x.osm"
     path.write_text(f'<osm version="0.6">{"".join(nodes)}{"".join(ways)}</osm>')
     read, _ = read_footprints(path)
-    assert read.columns["osm_way_id"].tolist() == ["1"]
+    assert read.columns["osm_id"].tolist() == [1]
     assert read.crs == "EPSG:4326"
 
 
