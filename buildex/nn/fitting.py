@@ -27,7 +27,7 @@ from buildex.nn.batch import Batch, Crops, EpochSampler, Scene, ShareSampler, Wh
 from buildex.nn.device import choose_device, use_bf16
 from buildex.nn.history import History, Progress, SaveOnInterrupt, best_measures
 from buildex.nn.module import TrainingModule
-from buildex.nn.network import Network
+from buildex.nn.network import new_network
 from buildex.nn.settings import Feeding, Learning, Loop, NetworkSpec
 
 Tell = Callable[[str], None]
@@ -100,7 +100,7 @@ def new_module(
         ModelError: for an unknown encoder or weights that cannot be had.
     """
     torch.manual_seed(learning.seed)
-    network = Network(spec, pretrained).to(memory_format=torch.channels_last)
+    network = new_network(spec, pretrained).to(memory_format=torch.channels_last)
     return TrainingModule(network, codec, learning)
 
 
