@@ -70,13 +70,15 @@ def watershed(
 
     Returns:
         Every pixel of `inside` that a marker reaches has a region. Where two arrive at once,
-        the lower number wins.
+        the one that comes from lower ground wins, then the lower number.
     """
     width = height.shape[1] + 2
     region = np.pad(markers * inside, 1).ravel()
     free = np.pad(inside, 1).ravel() & (region == 0)
     step = np.pad(np.clip(height * levels, 0, levels - 1).astype(np.int64), 1).ravel()
     sides = np.array([-width, -1, 1, width])
+    numbers = int(region.max(initial=0)) + 1
+    no_merit = levels * numbers  # worse than that of any region at any height
 
     def shore(pixels: Labels) -> Labels:
         beside = np.unique((pixels[:, None] + sides).ravel())
@@ -88,8 +90,9 @@ def watershed(
         low = step[waiting] <= level
         front, waiting = waiting[low], waiting[~low]
         while len(front):
-            beside = region[front[:, None] + sides]
-            region[front] = np.where(beside > 0, beside, len(region)).min(axis=1)
+            beside = front[:, None] + sides
+            merit = np.where(region[beside] > 0, step[beside] * numbers + region[beside], no_merit)
+            region[front] = merit.min(axis=1) % numbers
             free[front] = False
             reached = shore(front)
             low = step[reached] <= level
