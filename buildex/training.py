@@ -93,7 +93,8 @@ def train(
     made_on = hardware(choose_device(config.device))
     bare = checkpoint or config.init or config.pretrained == "none"
     learning = config.learning(scenes[0].gsd)
-    module = new_module(config.network, "" if bare else config.pretrained, config.codec, learning)
+    first = "" if bare else config.pretrained
+    module = new_module(config.network, first, config.codec, learning, tell)
     if config.init and not checkpoint:
         start_from(module.network, find_model(config.init))
     loaders = Loaders(scenes, config.feeding)
