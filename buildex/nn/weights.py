@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ from buildex.nn.settings import NetworkSpec
 from buildex.nn.unet import UNet
 
 FORMAT = 1
+# What a network may answer otherwise with the same weights.
+CHOICES = ("score", "overlap", "detections", "proposals", "proposal_overlap")
 WEIGHTS, CARD = "model.safetensors", "model.toml"
 
 
@@ -102,7 +104,8 @@ def start_from(network: Network | UNet, folder: Path) -> None:
         ModelError: if the model cannot be read, or is of another make.
     """
     other, card = load_model(folder)
-    if card.network != network.spec:
+    chosen = {name: getattr(network.spec, name) for name in CHOICES}
+    if replace(card.network, **chosen) != network.spec:
         raise ModelError(
             f"`{folder}` is of another make: {card.network}",
             hint="train with the same `--model` and `--encoder`",
