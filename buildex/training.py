@@ -17,186 +17,24 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import buildex
 from buildex.config import Track, silent, to_toml
-from buildex.errors import ConfigError, OutputError, TrainingError
-from buildex.geo.keypoints import RoiCodec
+from buildex.errors import OutputError, TrainingError
 from buildex.io.dataset import Dataset, SceneTiles
 from buildex.io.zoo import find_model
-from buildex.nn.augment import Augment
-from buildex.nn.settings import TRAIN, VAL, Feeding, Learning, Loop, NetworkSpec
+from buildex.nn.recipe import TrainConfig
+from buildex.nn.settings import TRAIN, VAL, Feeding
 
 if TYPE_CHECKING:
     from buildex.nn.fitting import Fitted
     from buildex.nn.weights import ModelCard
 
 Tell = Callable[[str], None]
-COUNTS = ("steps", "batch_size", "accumulate", "devices", "rois", "save_every", "log_every")
-RANGES: dict[str, tuple[float, float]] = {  # least and most
-    **dict.fromkeys(COUNTS, (1, math.inf)),
-    "size": (96, 4096),  # level P6 of a smaller sample is one cell: oneDNN errs there in bf16
-    "cells": (8, 256),
-    "lr": (1e-7, 1),
-    "average": (0, 0.99999),
-    "frozen_stages": (0, 5),
-    "scale_low": (0.1, 10),
-    "scale_high": (0.1, 10),
-    "workers": (0, math.inf),
-}
-P = TypeVar("P")
-
-
-def _option(default: Any, text: str, **metadata: Any) -> Any:
-    """A field with its help, which becomes a command's option."""
-    return field(default=default, metadata={"help": text, **metadata})
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainConfig:
-    """How to train; `RUN/config.toml` holds the same keys."""
-
-    datasets: tuple[Path, ...] = field(default=(), metadata={"cli": False})
-    output: Path = field(default=Path("run"), metadata={"cli": False})
-    resume: bool = _option(False, "Go on from the run's last checkpoint.")
-    overwrite: bool = _option(False, "Delete the run folder first, if it exists.")
-    name: str = _option("buildex-model", "The model's name.")
-    version: str = _option("1", "The model's version.")
-
-    model: Literal["fcos-keypoint"] = _option("fcos-keypoint", "What the network is made of.")
-    encoder: str = _option("efficientnet_lite2", "The encoder's timm name.")
-    pretrained: str = _option(
-        "timm", "First weights of the encoder: timm (downloads), none, or a safetensors file."
-    )
-    init: str | None = _option(
-        None, "A model of the same make, by name or folder, to start from: fine-tuning."
-    )
-    size: int = _option(512, "Side of a training sample in pixels, a multiple of 32.")
-    cells: int = _option(56, "Cells along each side of a building's maps, an even number.")
-    margin: float = _option(0.15, "How far maps reach beyond the box, as a share of its side.")
-    spread: float = _option(0.025, "Width of a corner's Gaussian, as a share of the object's size.")
-
-    steps: int = _option(20000, "Optimiser steps, rounded up to whole epochs.")
-    samples_per_epoch: int = _option(2000, "Samples between two validations.")
-    batch_size: int = _option(4, "Samples per step and device.")
-    accumulate: int = _option(1, "Batches whose gradients make one step.")
-    lr: float = _option(1e-3, "Highest learning rate of pyramid and heads.")
-    encoder_lr: float = _option(0.3, "The encoder's learning rate, as a share of it.")
-    weight_decay: float = _option(1e-2, "AdamW's weight decay.")
-    warmup: int = _option(200, "Steps in which the learning rate rises.")
-    clip: float = _option(5.0, "Longest gradient; longer ones are shortened. 0 for never.")
-    average: float = _option(0.998, "Decay of the moving average of the weights; 0 for none.")
-    rois: int = _option(24, "Buildings per sample from which masks and corners are learnt.")
-    mask_weight: float = _option(0.2, "Weight of the mask loss.")
-    polygon_weight: float = _option(1.0, "Weight of the corner losses.")
-    frozen_stages: int = _option(2, "First stages of the encoder that do not learn.")
-    freeze_depthwise: bool = _option(
-        True, "Keep the encoder's depthwise kernels: saves a third of a step on a CPU."
-    )
-    freeze_norms: bool = _option(
-        False, "Keep the encoder's batch-norm statistics, for batches of one or two."
-    )
-
-    scene_weights: dict[str, float] = field(
-        default_factory=dict,
-        metadata={"help": "How often scenes whose name fits are seen, e.g. `dhaka-*=0.2`."},
-    )
-    scale_low: float = _option(0.7, "Least zoom of a training sample.")
-    scale_high: float = _option(1.4, "Greatest zoom.")
-    turn: bool = _option(True, "Turn and mirror training samples.")
-    light: float = _option(1.0, "Strength of changes of light and colour; 0 for none.")
-    degrade: float = _option(1.0, "Factor on the chances of haze, blur, noise and JPEG traces.")
-
-    monitor: Literal["score", "iou", "instance_f1"] = _option(
-        "score", "Measure that chooses the best model: score is the mean of the other two."
-    )
-    patience: int = _option(0, "Validations without a better model before stopping; 0 for never.")
-    save_every: int = _option(100, "Steps between two checkpoints.")
-    log_every: int = _option(50, "Steps between two rows of losses.")
-    workers: int = _option(1, "Processes that cut samples.")
-    device: str = _option("auto", "auto, cpu, cuda or mps.")
-    devices: int = _option(1, "Devices to train on at once.")
-    precision: Literal["auto", "bf16", "fp32"] = _option(
-        "auto", "auto is bf16 where the device multiplies it natively."
-    )
-    seed: int = _option(0, "Seed of all chance.")
-
-    def __post_init__(self) -> None:
-        if self.cells % 2:
-            raise ConfigError(f"cells is {self.cells}", hint="use an even number")
-        if self.size % 32:
-            raise ConfigError(f"size is {self.size}", hint="use a multiple of 32")
-        for name, (least, most) in RANGES.items():
-            value = getattr(self, name)
-            if not least <= value <= most:
-                hint = f"use {least} or more" if most == math.inf else f"use {least} to {most}"
-                raise ConfigError(f"{name} is {value}", hint=hint)
-        if self.scale_low > self.scale_high:
-            raise ConfigError(
-                f"scale_low is {self.scale_low}, scale_high {self.scale_high}",
-                hint="let the least zoom be the smaller one",
-            )
-        if self.steps_per_epoch < 1:
-            raise ConfigError(
-                f"an epoch of {self.samples_per_epoch} samples is less than one step",
-                hint="raise `samples_per_epoch`",
-            )
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Optimiser steps between two validations."""
-        return self.samples_per_epoch // (self.batch_size * self.devices * self.accumulate)
-
-    @property
-    def epochs(self) -> int:
-        """Validations in all."""
-        return -(-self.steps // self.steps_per_epoch)
-
-    @property
-    def total_steps(self) -> int:
-        """Optimiser steps in all: whole epochs."""
-        return self.epochs * self.steps_per_epoch
-
-    @property
-    def network(self) -> NetworkSpec:
-        """The network's shape."""
-        return NetworkSpec(architecture=self.model, encoder=self.encoder, roi_cells=self.cells // 2)
-
-    @property
-    def codec(self) -> RoiCodec:
-        """How maps are drawn."""
-        return self._part(RoiCodec)
-
-    @property
-    def feeding(self) -> Feeding:
-        """Which samples the network gets: as many as make whole steps."""
-        samples = self.steps_per_epoch * self.batch_size * self.devices * self.accumulate
-        return self._part(Feeding, samples=samples, augment=self._augment)
-
-    @property
-    def loop(self) -> Loop:
-        """How long and where training runs."""
-        return self._part(Loop, folder=self.output, steps=self.total_steps)
-
-    def learning(self, gsd: float) -> Learning:
-        """How the network learns, on pixels of `gsd` metres."""
-        return self._part(Learning, steps=self.total_steps, gsd=gsd)
-
-    @property
-    def _augment(self) -> Augment:
-        usual = Augment()
-        chances = ("haze", "blur", "noise", "jpeg")
-        return self._part(Augment, **{n: getattr(usual, n) * self.degrade for n in chances})
-
-    def _part(self, cls: type[P], **others: Any) -> P:
-        """A part's settings: those of the same name, and `others`."""
-        names = {spec.name for spec in dataclasses.fields(cls)}  # type: ignore[arg-type]
-        same = {name: getattr(self, name) for name in names - set(others) if hasattr(self, name)}
-        return cls(**same, **others)
 
 
 @dataclass(frozen=True)
@@ -255,7 +93,8 @@ def train(
     made_on = hardware(choose_device(config.device))
     bare = checkpoint or config.init or config.pretrained == "none"
     learning = config.learning(scenes[0].gsd)
-    module = new_module(config.network, "" if bare else config.pretrained, config.codec, learning)
+    first = "" if bare else config.pretrained
+    module = new_module(config.network, first, config.codec, learning, tell)
     if config.init and not checkpoint:
         start_from(module.network, find_model(config.init))
     loaders = Loaders(scenes, config.feeding)

@@ -215,6 +215,13 @@ def test_a_model_of_another_make_is_no_start(dataset, trained, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_a_model_that_keeps_more_boxes_is_of_the_same_make(dataset, trained, tmp_path):
+    _, first, _ = trained
+    settings = config(dataset, tmp_path / "run", steps=1, init=str(first.model), overlap=0.5)
+    card = read_toml(train(settings).model / "model.toml")
+    assert card["network"]["overlap"] == 0.5
+
+
 @pytest.mark.parametrize(
     ("changes", "error"),
     [
@@ -247,6 +254,8 @@ def test_a_dataset_that_is_none_is_refused(tmp_path):
         ({"frozen_stages": 6}, "0 to 5"),
         ({"scale_low": 2.0}, "least zoom"),
         ({"samples_per_epoch": 3, "batch_size": 4}, "less than one step"),
+        ({"model": "center-mask", "corners": "features"}, "has no keypoints"),
+        ({"proposal_overlap": 1.5}, "proposal_overlap is 1.5"),
     ],
 )
 def test_settings_out_of_range_are_refused(changes, says):
@@ -271,6 +280,10 @@ def test_settings_reach_the_part_they_are_for():
     assert settings.loop.clip == 1.0
     assert settings.feeding.augment.haze == pytest.approx(0.3)
     assert settings.feeding.augment.light == 0.5
+    plain = TrainConfig(cells=28, roi_scale=1, roi_norm=False, dice=0.0, model="mask-rcnn")
+    assert (plain.network.roi_cells, plain.network.roi_norm) == (28, False)
+    assert plain.network.architecture == "mask-rcnn"
+    assert plain.learning(0.1).dice == 0
 
 
 def python(code, *arguments):

@@ -18,6 +18,7 @@ COMMANDS = {
     "tile": ("buildex.cli.tile", "Cut mosaics and their labels into a training dataset."),
     "train": ("buildex.cli.train", "Train a model on datasets."),
     "predict": ("buildex.cli.predict", "Draw the buildings of a mosaic."),
+    "models": ("buildex.cli.models", "List models; say what one is made of and what it costs."),
     "score": ("buildex.cli.score", "Compare predicted buildings with true ones."),
 }
 

@@ -34,14 +34,20 @@ def config_options(cls: type[Any]) -> Callable[[F], F]:
     return decorate
 
 
-def collect(cls: type[C], kwargs: Mapping[str, Any], config_file: Path | None = None) -> C:
-    """Settings from the options that were given, over a TOML file's, over the defaults.
+def collect(
+    cls: type[C],
+    kwargs: Mapping[str, Any],
+    config_file: Path | None = None,
+    preset: Mapping[str, Any] | None = None,
+) -> C:
+    """Settings from the options that were given, over a file's, over a preset's, over defaults.
 
     Args:
         cls: the settings dataclass.
         kwargs: what click passed for the options of `config_options`; None (or an empty
             tuple) means that the option was not given.
         config_file: a TOML file with some of the same keys.
+        preset: some of the same keys.
 
     Raises:
         ConfigError: for an unknown key or a wrong value.
@@ -57,7 +63,7 @@ def collect(cls: type[C], kwargs: Mapping[str, Any], config_file: Path | None = 
             given[name] = {**table.get(name, {}), **dict(given[name])}
     where = f"`{config_file}`" if config_file is not None else "the options"
     from_table(cls, table, where=where)
-    return from_table(cls, {**table, **given}, where=where)
+    return from_table(cls, {**(preset or {}), **table, **given}, where=where)
 
 
 def _option(spec: dataclasses.Field[Any], hint: Any) -> Callable[[F], F]:

@@ -9,7 +9,9 @@ import click
 
 from buildex.cli.console import result, say, track
 from buildex.cli.options import collect, config_options
-from buildex.training import TrainConfig, first_process, train
+from buildex.nn.presets import PRESETS
+from buildex.nn.recipe import TrainConfig
+from buildex.training import first_process, train
 
 
 @click.command(
@@ -26,12 +28,18 @@ from buildex.training import TrainConfig, first_process, train
     type=click.Path(path_type=Path),
     help="TOML file with any of these options; options given here count more.",
 )
+@click.option(
+    "--preset",
+    type=click.Choice(list(PRESETS)),
+    help="Settings by name, under those of --config and of the options: paper.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @config_options(TrainConfig)
 def command(
     datasets: tuple[Path, ...],
     output: Path,
     config_file: Path | None,
+    preset: str | None,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -45,7 +53,7 @@ def command(
     if options["resume"] and config_file is None and own.is_file():
         config_file = own
     given = {**options, "datasets": datasets, "output": output}
-    config = collect(TrainConfig, given, config_file)
+    config = collect(TrainConfig, given, config_file, PRESETS[preset] if preset else None)
     if not config.datasets:
         raise click.UsageError("name at least one dataset folder")
     report = train(config, track=track, tell=say)

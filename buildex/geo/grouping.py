@@ -14,7 +14,7 @@ frame, because that is the grain of what the network saw.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -95,13 +95,18 @@ def polygons_of(
 
     Returns:
         The buildings in the order of the maps; an instance whose mask is empty gives none.
+        Without heatmaps they follow the masks, whatever the settings say.
     """
     polygons = []
+    knows_corners = maps.heatmaps.shape[1] > 0
+    grouping = grouping if knows_corners else replace(grouping, method="mask")
     for index in np.flatnonzero(maps.scores >= score):
         frame = maps.frames[index]
-        points, weights = codec.decode(
-            maps.heatmaps[index], maps.offsets[index], frame, grouping.corner_level
-        )
+        points, weights = np.zeros((0, 2)), np.zeros(0)
+        if knows_corners:
+            points, weights = codec.decode(
+                maps.heatmaps[index], maps.offsets[index], frame, grouping.corner_level
+            )
         cells = codec.to_cells(points, frame)
         rings = group(maps.masks[index], cells, weights, grouping)
         if rings:

@@ -32,7 +32,11 @@ class Tile:
 
 
 class RoiMaps(NamedTuple):
-    """The instances of one tile, before thresholds and decoding."""
+    """The instances of one tile, before thresholds and decoding.
+
+    A network that knows no corners says so by heatmaps (N, 0, 0) and offsets (N, 2, 0, 0):
+    polygons come from its masks alone.
+    """
 
     frames: Floats  # (N, 4) x0, y0, x1, y1 in tile pixels: the part that the maps cover
     scores: Floats  # (N,) 0..1, falling

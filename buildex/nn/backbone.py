@@ -1,7 +1,8 @@
 """From images to a pyramid of features: an encoder by its timm name, and an FPN on top.
 
 Level Pk has stride 2^k: P2 .. P5 come from the encoder's strides 4 .. 32, P6 and P7 from
-two strided convolutions more (Lin et al. 2017; Tian et al. 2019).
+two strided convolutions more (Lin et al. 2017; Tian et al. 2019). Where nothing looks at
+P7, P6 is P5 subsampled, as in Mask R-CNN (Lin et al. 2017, section 4.1).
 Shapes: B images of height H and width W, D channels on every level.
 """
 
@@ -12,44 +13,76 @@ from pathlib import Path
 from typing import Any
 
 import timm
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from timm.models.resnet import Bottleneck
 from torch import Tensor, nn
 from torchvision.ops import FeaturePyramidNetwork
-from torchvision.ops.feature_pyramid_network import LastLevelP6P7
+from torchvision.ops.feature_pyramid_network import LastLevelMaxPool, LastLevelP6P7
 
 from buildex.errors import ModelError
+from buildex.nn.settings import NetworkSpec
 
 LEVELS = ("p2", "p3", "p4", "p5", "p6", "p7")
+STRIDE_FIRST = ".detectron2"  # a tag of an encoder's name
 Pyramid = OrderedDict[str, Tensor]
 Triple = tuple[float, float, float]
+IMAGENET: tuple[Triple, Triple] = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def create_encoder(name: str, pretrained: str = "") -> nn.Module:
     """A timm encoder that answers with its features at strides 2 .. 32.
 
     Args:
-        name: its timm name.
+        name: its timm name; with the tag `.detectron2` a ResNet whose bottlenecks stride in
+            their first convolution, as the weights of detectron2's model zoo want it.
         pretrained: empty for random weights, `timm` for those that timm downloads, or the
             path of a safetensors file whose keys fit exactly.
 
     Raises:
         ModelError: for an unknown encoder or weights that cannot be had.
     """
+    plain = name.removesuffix(STRIDE_FIRST)
+    if plain != name and pretrained == "timm":
+        raise ModelError(
+            f"timm has no weights for `{name}`", hint=f"use `--encoder {plain}`, or give a file"
+        )
     options: dict[str, Any] = {"features_only": True, "pretrained": pretrained == "timm"}
     if "efficientnet_lite" in name:
         options["bn_eps"] = 1e-3  # as these weights were trained
     try:
-        encoder: nn.Module = timm.create_model(name, **options)
+        encoder: nn.Module = timm.create_model(plain, **options)
     except Exception as error:  # timm, its hub client and sockets raise many kinds
         raise ModelError(
             f"no encoder `{name}` with {pretrained or 'random'} weights: {error}",
             hint="check the name with timm.list_models(); without a network give "
             "`--pretrained FILE.safetensors` or `--pretrained none`",
         ) from error
+    if plain != name:
+        stride_first(encoder, name)
     if pretrained not in ("", "timm"):
         load_encoder(encoder, Path(pretrained))
     return encoder
+
+
+def stride_first(encoder: nn.Module, name: str) -> None:
+    """Move the stride of a ResNet's bottlenecks from their 3x3 to their first 1x1 convolution.
+
+    So He et al. (2016) had it; timm and torchvision do not. The weights have one shape.
+
+    Raises:
+        ModelError: for an encoder without bottlenecks.
+    """
+    bottlenecks = [part for part in encoder.modules() if isinstance(part, Bottleneck)]
+    if not bottlenecks:
+        raise ModelError(
+            f"no encoder `{name}`: detectron2's encoders are ResNets of bottlenecks",
+            hint="use resnet50.detectron2 or resnet101.detectron2",
+        )
+    for part in bottlenecks:
+        first, second = part.conv1, part.conv2
+        first.stride, second.stride = second.stride, first.stride
 
 
 def load_encoder(encoder: nn.Module, path: Path) -> None:
@@ -78,11 +111,50 @@ def normalisation(name: str) -> tuple[Triple, Triple]:
     """Mean and standard deviation (R, G, B; of values 0..1) that an encoder was trained with."""
     if "efficientnet_lite" in name:
         return (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)  # timm's entry of the untrained name differs
+    if name.endswith(STRIDE_FIRST):
+        return IMAGENET  # what its stem is converted to, see `nn.pretrained`
     config = timm.get_pretrained_cfg(name)
     if config is None:
-        return (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+        return IMAGENET
     (r, g, b), (r_std, g_std, b_std) = config.mean, config.std
     return (r, g, b), (r_std, g_std, b_std)
+
+
+class ImageNetwork(nn.Module):
+    """What every network has: its shape, an encoder in `backbone`, and how pixels go in."""
+
+    mean: Tensor
+    std: Tensor
+    backbone: Backbone | Stages
+
+    def __init__(self, spec: NetworkSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        mean, std = normalisation(spec.encoder)
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+
+    def normalised(self, images: Tensor, valid: Tensor) -> Tensor:
+        """uint8 RGB (B, 3, H, W) as the encoder wants it; what is not valid becomes the mean."""
+        scaled = (images.float() / 255 - self.mean) / self.std
+        scaled = scaled * valid[:, None].to(scaled.dtype)
+        return scaled.contiguous(memory_format=torch.channels_last)
+
+
+class Stages(nn.Module):
+    """An encoder's features at all its strides, without a pyramid."""
+
+    def __init__(self, encoder: str, pretrained: str = "") -> None:
+        super().__init__()
+        self.encoder = create_encoder(encoder, pretrained)
+        info: Any = self.encoder.feature_info
+        self.channels: list[int] = info.channels()
+        self.strides: list[int] = info.reduction()
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Normalised images (B, 3, H, W) to the features of each stride, the finest first."""
+        stages: list[Tensor] = self.encoder(images)
+        return stages
 
 
 class Backbone(nn.Module):
@@ -92,23 +164,23 @@ class Backbone(nn.Module):
         encoder: the encoder's timm name.
         channels: D.
         pretrained: see `create_encoder`.
+        top: stride of the last level that is wanted, at least.
     """
 
-    def __init__(self, encoder: str, channels: int, pretrained: str = "") -> None:
+    def __init__(self, encoder: str, channels: int, pretrained: str = "", top: int = 128) -> None:
         super().__init__()
         self.encoder = create_encoder(encoder, pretrained)
         info: Any = self.encoder.feature_info
         self._first = info.reduction().index(4)
-        self.pyramid = FeaturePyramidNetwork(
-            info.channels()[self._first :], channels, LastLevelP6P7(channels, channels)
-        )
+        beyond = LastLevelP6P7(channels, channels) if top > 64 else LastLevelMaxPool()
+        self.pyramid = FeaturePyramidNetwork(info.channels()[self._first :], channels, beyond)
 
     def forward(self, images: Tensor) -> Pyramid:
         """Normalised images (B, 3, H, W) to levels `p2` .. `p7`, each (B, D, H / 2^k, W / 2^k)."""
         stages = self.encoder(images)[self._first :]
         named = OrderedDict(zip(LEVELS, stages, strict=False))
-        levels: Pyramid = self.pyramid(named)
-        return levels
+        levels = self.pyramid(named)
+        return OrderedDict(zip(LEVELS, levels.values(), strict=False))
 
 
 def freeze_statistics(module: nn.Module) -> None:

@@ -27,7 +27,8 @@ from buildex.nn.batch import Batch, Crops, EpochSampler, Scene, ShareSampler, Wh
 from buildex.nn.device import choose_device, use_bf16
 from buildex.nn.history import History, Progress, SaveOnInterrupt, best_measures
 from buildex.nn.module import TrainingModule
-from buildex.nn.network import Network
+from buildex.nn.network import new_network
+from buildex.nn.pretrained import adopt, of_encoder
 from buildex.nn.settings import Feeding, Learning, Loop, NetworkSpec
 
 Tell = Callable[[str], None]
@@ -86,22 +87,27 @@ class Loaders(lightning.LightningDataModule):
 
 
 def new_module(
-    spec: NetworkSpec, pretrained: str, codec: RoiCodec, learning: Learning
-) -> TrainingModule:
+    spec: NetworkSpec, pretrained: str, codec: RoiCodec, learning: Learning,
+    tell: Tell = lambda _: None,
+) -> TrainingModule:  # fmt: skip
     """A network that has learnt nothing yet, ready to.
 
     Args:
         spec: its shape.
-        pretrained: the encoder's first weights, see `backbone.create_encoder`.
+        pretrained: its first weights: the encoder's, see `backbone.create_encoder`, or those
+            of more parts, see `pretrained.adopt`.
         codec: draws its targets.
         learning: how it learns; its seed decides the first weights.
+        tell: hears which parts were taken.
 
     Raises:
         ModelError: for an unknown encoder or weights that cannot be had.
     """
     torch.manual_seed(learning.seed)
-    network = Network(spec, pretrained).to(memory_format=torch.channels_last)
-    return TrainingModule(network, codec, learning)
+    network = new_network(spec, pretrained if of_encoder(pretrained) else "")
+    if not of_encoder(pretrained):
+        tell(f"from {Path(pretrained).name}: {', '.join(adopt(network, pretrained))}")
+    return TrainingModule(network.to(memory_format=torch.channels_last), codec, learning)
 
 
 def fit(

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from buildex.config import Track
 
-LOSSES = ("loss", "cls", "reg", "mask", "heatmap", "offset")
+LOSSES = ("loss", "cls", "reg", "mask", "heatmap", "offset", "boundary")  # no network has all
 SCORES = (
     "score", "iou", "f1", "ssim", "precision", "recall", "instance_f1", "matched_iou", "polis",
     "vertex_ratio", "threshold",
@@ -75,9 +75,10 @@ class History(Callback):
         self, trainer: lightning.Trainer, _module: Any, _out: Any, _batch: Any, _index: int
     ) -> None:
         """Add up the losses; write their mean when it is time."""
+        found = trainer.callback_metrics
         for name in LOSSES:
-            value = trainer.callback_metrics[f"train/{name}"]
-            self._sums[name] = self._sums.get(name, 0) + value
+            if f"train/{name}" in found:
+                self._sums[name] = self._sums.get(name, 0) + found[f"train/{name}"]
         self._count += 1
         step = trainer.global_step
         if step % self.every == 0 and step > self._written:

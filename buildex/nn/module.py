@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
-from torch.optim import AdamW, Optimizer
+from torch.optim import Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from buildex.errors import TrainingError
@@ -17,11 +17,13 @@ from buildex.geo.grouping import polygons_of
 from buildex.geo.keypoints import RoiCodec
 from buildex.nn.backbone import freeze, freeze_statistics
 from buildex.nn.batch import Batch
+from buildex.nn.dense import dense_losses
 from buildex.nn.losses import focal_loss, mask_loss, offset_loss
 from buildex.nn.network import Network
 from buildex.nn.rois import sample_rois
 from buildex.nn.segmenter import segment
 from buildex.nn.settings import Learning
+from buildex.nn.unet import UNet
 from buildex.nn.validation import THRESHOLDS, measures, no_sums, tile_sums
 
 MOST_LOST = 20  # steps in a row
@@ -36,7 +38,7 @@ class TrainingModule(lightning.LightningModule):
         learning: how.
     """
 
-    def __init__(self, network: Network, codec: RoiCodec, learning: Learning) -> None:
+    def __init__(self, network: Network | UNet, codec: RoiCodec, learning: Learning) -> None:
         super().__init__()
         self.network, self.codec, self.learning = network, codec, learning
         freeze(network.backbone.encoder, learning.frozen_stages, learning.freeze_depthwise)
@@ -62,17 +64,23 @@ class TrainingModule(lightning.LightningModule):
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """The weighted parts of the loss (see `nn.losses`); they add up to L."""
-        network, learning = self.network, self.learning
+        if isinstance(self.network, UNet):
+            return dense_losses(self.network, batch, self.learning.dice)
+        return self._roi_losses(self.network, batch)
+
+    def _roi_losses(self, network: Network, batch: Batch) -> dict[str, Tensor]:
+        learning, weight = self.learning, self.learning.polygon_weight
         pyramid, output = network(batch.images, batch.valid)
-        losses = network.detector.losses(output, batch.boxes)
+        losses: dict[str, Tensor] = network.detector.losses(output, batch.boxes)
         found = network.detector.detect(output)
         rng = np.random.default_rng((learning.seed, self.global_step, self.global_rank))
         truth = sample_rois(batch.boxes, batch.shapes, found, self.codec, learning.rois, rng)
-        logits = network.maps(pyramid, truth.frames)
-        losses["mask"] = learning.mask_weight * mask_loss(logits.mask, truth.mask)
-        weight = learning.polygon_weight
-        losses["heatmap"] = weight * focal_loss(logits.heatmap, truth.heatmap)
-        losses["offset"] = weight * offset_loss(logits.offset, truth.offset, truth.at)
+        mask, heatmap, offset = network.maps(pyramid, truth.frames)
+        losses["mask"] = learning.mask_weight * mask_loss(mask, truth.mask, learning.dice)
+        if heatmap is not None and offset is not None:
+            count = len(heatmap) if learning.heatmap_mean == "objects" else None
+            losses["heatmap"] = weight * focal_loss(heatmap, truth.heatmap, count=count)
+            losses["offset"] = weight * offset_loss(offset, truth.offset, truth.at)
         return losses
 
     def configure_gradient_clipping(
@@ -123,13 +131,16 @@ class TrainingModule(lightning.LightningModule):
             self.log(f"val/{name}", value, rank_zero_only=False)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """AdamW; the learning rate rises, then falls along half a cosine to a hundredth."""
+        """AdamW or Adam; the learning rate rises, then stays or falls along half a cosine."""
         learning = self.learning
-        optimizer = AdamW(self._groups(), lr=learning.lr)
+        optimiser = AdamW if learning.optimiser == "adamw" else Adam
+        optimizer = optimiser(self._groups(), lr=learning.lr)
 
         def factor(step: int) -> float:
             if step < learning.warmup:
                 return (step + 1) / learning.warmup
+            if learning.schedule == "constant":
+                return 1.0
             rest = max(1, learning.steps - learning.warmup)
             done = min(1.0, (step - learning.warmup) / rest)
             return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done))

@@ -5,16 +5,17 @@ Shapes: B images of height H and width W, D channels of the pyramid, R frames.
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from buildex.nn.backbone import Backbone, Pyramid, normalisation
+from buildex.nn.backbone import Backbone, ImageNetwork, Pyramid
 from buildex.nn.detectors import DetectorOutput, FcosDetector
 from buildex.nn.heads import RoiHeads, RoiLogits
+from buildex.nn.rcnn import RcnnDetector, RcnnOutput
 from buildex.nn.settings import NetworkSpec
+from buildex.nn.unet import UNet
 
 
-class Network(nn.Module):
+class Network(ImageNetwork):
     """Images to a pyramid, the pyramid to detections, frames to maps.
 
     Args:
@@ -22,36 +23,49 @@ class Network(nn.Module):
         pretrained: the encoder's first weights, see `backbone.create_encoder`.
     """
 
-    mean: Tensor
-    std: Tensor
+    backbone: Backbone
 
     def __init__(self, spec: NetworkSpec, pretrained: str = "") -> None:
-        super().__init__()
-        self.spec = spec
-        self.backbone = Backbone(spec.encoder, spec.pyramid_channels, pretrained)
-        self.detector = FcosDetector(
-            spec.pyramid_channels, spec.detector_convs, spec.score, spec.overlap, spec.detections
-        )
-        self.roi = RoiHeads(spec.pyramid_channels, spec.roi_channels, spec.roi_cells)
-        mean, std = normalisation(spec.encoder)
-        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+        super().__init__(spec)
+        self.backbone = Backbone(spec.encoder, spec.pyramid_channels, pretrained, spec.top_stride)
+        self.detector = new_detector(spec)
+        self.roi = RoiHeads(spec)
 
     def pyramid(self, images: Tensor, valid: Tensor) -> Pyramid:
         """Levels of uint8 RGB images (B, 3, H, W); pixels not `valid` (B, H, W) become the mean."""
-        scaled = (images.float() / 255 - self.mean) / self.std
-        scaled = scaled * valid[:, None].to(scaled.dtype)
-        levels: Pyramid = self.backbone(scaled.contiguous(memory_format=torch.channels_last))
+        levels: Pyramid = self.backbone(self.normalised(images, valid))
         return levels
 
-    def forward(self, images: Tensor, valid: Tensor) -> tuple[Pyramid, DetectorOutput]:
+    def forward(self, images: Tensor, valid: Tensor) -> tuple[Pyramid, DetectorOutput | RcnnOutput]:
         """The pyramid and the detector's answer; frames are chosen outside, see `maps`."""
         pyramid = self.pyramid(images, valid)
         height, width = images.shape[-2:]
-        output: DetectorOutput = self.detector(pyramid, (height, width))
+        output: DetectorOutput | RcnnOutput = self.detector(pyramid, (height, width))
         return pyramid, output
 
     def maps(self, pyramid: Pyramid, frames: list[Tensor]) -> RoiLogits:
         """Mask, heatmap and offsets of the frames of each image, B of (R_i, 4)."""
         logits: RoiLogits = self.roi(pyramid, frames)
         return logits
+
+
+def new_detector(spec: NetworkSpec) -> FcosDetector | RcnnDetector:
+    """The part that finds boxes."""
+    if spec.parts.detector == "rcnn":
+        return RcnnDetector(spec)
+    return FcosDetector(
+        spec.pyramid_channels, spec.detector_convs, spec.score, spec.overlap, spec.detections
+    )
+
+
+def new_network(spec: NetworkSpec, pretrained: str = "") -> Network | UNet:
+    """The network of a spec, of either kind.
+
+    Args:
+        spec: its shape.
+        pretrained: the encoder's first weights, see `backbone.create_encoder`.
+
+    Raises:
+        ModelError: for an unknown encoder or weights that cannot be had.
+    """
+    return Network(spec, pretrained) if spec.parts.detector else UNet(spec, pretrained)

@@ -12,19 +12,21 @@ from torch import Tensor
 
 from buildex.geo.instances import RoiMaps, Tile, no_instances
 from buildex.geo.keypoints import RoiCodec
+from buildex.nn.dense import dense_answers
 from buildex.nn.detectors import Detections
 from buildex.nn.device import autocast, choose_device, use_bf16
 from buildex.nn.heads import RoiLogits
 from buildex.nn.network import Network
 from buildex.nn.settings import Precision
+from buildex.nn.unet import UNet
 from buildex.nn.weights import ModelCard, load_model
 
 
 @torch.inference_mode()
 def segment(
-    network: Network, images: Tensor, valid: Tensor, codec: RoiCodec, score: float = 0.0
+    network: Network | UNet, images: Tensor, valid: Tensor, codec: RoiCodec, score: float = 0.0
 ) -> list[RoiMaps]:
-    """What a network says of some tiles.
+    """What a network of either kind says of some tiles.
 
     Args:
         network: in evaluation mode.
@@ -36,6 +38,9 @@ def segment(
     Returns:
         For each tile its instances, best first; B of them.
     """
+    if isinstance(network, UNet):
+        most = network.spec.detections
+        return dense_answers(network(images, valid), valid, codec, score, most)
     pyramid, output = network(images, valid)
     found = [_above(one, score) for one in network.detector.detect(output)]
     frames = [codec.frames(one.boxes.float().cpu().numpy()) for one in found]
@@ -57,9 +62,17 @@ def _above(found: Detections, score: float) -> Detections:
 
 
 def _probabilities(logits: RoiLogits) -> tuple[NDArray[np.float32], ...]:
-    """Masks (R, M, M), heatmaps (R, M, M), offsets (R, 2, M, M) as arrays."""
-    mask, heatmap = logits.mask[:, 0].sigmoid(), logits.heatmap[:, 0].sigmoid()
-    return tuple(t.float().cpu().numpy() for t in (mask, heatmap, logits.offset))
+    """Masks (R, M, M), heatmaps (R, M, M), offsets (R, 2, M, M) as arrays.
+
+    Without a keypoint branch heatmaps and offsets have no cells.
+    """
+    mask = logits.mask[:, 0].sigmoid()
+    if logits.heatmap is None or logits.offset is None:
+        none = mask.new_zeros((len(mask), 3, 0, 0))
+        heatmap, offset = none[:, 0], none[:, 1:]
+    else:
+        heatmap, offset = logits.heatmap[:, 0].sigmoid(), logits.offset
+    return tuple(t.float().cpu().numpy() for t in (mask, heatmap, offset))
 
 
 class TorchSegmenter:
@@ -75,7 +88,7 @@ class TorchSegmenter:
     """
 
     def __init__(
-        self, network: Network, card: ModelCard, device: torch.device, bf16: bool = False
+        self, network: Network | UNet, card: ModelCard, device: torch.device, bf16: bool = False
     ) -> None:
         self.name, self.version = card.name, card.version
         self.size, self.gsd, self.codec = card.size, card.gsd, card.codec

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,13 @@ from safetensors.torch import load_file, save_file
 from buildex.config import from_table, read_toml, to_toml
 from buildex.errors import ConfigError, ModelError
 from buildex.geo.keypoints import RoiCodec
-from buildex.nn.network import Network
+from buildex.nn.network import Network, new_network
 from buildex.nn.settings import NetworkSpec
+from buildex.nn.unet import UNet
 
 FORMAT = 1
+# What a network may answer otherwise with the same weights.
+CHOICES = ("score", "overlap", "detections", "proposals", "proposal_overlap")
 WEIGHTS, CARD = "model.safetensors", "model.toml"
 
 
@@ -52,7 +55,7 @@ class ModelCard:
     validation: dict[str, float] = field(default_factory=dict)
 
 
-def save_model(network: Network, card: ModelCard, folder: Path) -> None:
+def save_model(network: Network | UNet, card: ModelCard, folder: Path) -> None:
     """Write a model folder; files that are there already are replaced."""
     folder.mkdir(parents=True, exist_ok=True)
     state = {
@@ -68,14 +71,14 @@ def save_model(network: Network, card: ModelCard, folder: Path) -> None:
     text.replace(folder / CARD)
 
 
-def load_model(folder: Path) -> tuple[Network, ModelCard]:
+def load_model(folder: Path) -> tuple[Network | UNet, ModelCard]:
     """Read a model folder; the network is in single precision, on the CPU, for evaluation.
 
     Raises:
         ModelError: if the folder is no model, damaged, or of another version.
     """
     card = read_card(folder)
-    network = Network(card.network)
+    network = new_network(card.network)
     try:
         state = load_file(folder / WEIGHTS)
         network.load_state_dict(state, strict=True)
@@ -94,14 +97,15 @@ def load_model(folder: Path) -> tuple[Network, ModelCard]:
     return network.to(torch.float32).eval(), card
 
 
-def start_from(network: Network, folder: Path) -> None:
+def start_from(network: Network | UNet, folder: Path) -> None:
     """Give a network the weights of a model, to go on from: fine-tuning.
 
     Raises:
         ModelError: if the model cannot be read, or is of another make.
     """
     other, card = load_model(folder)
-    if card.network != network.spec:
+    chosen = {name: getattr(network.spec, name) for name in CHOICES}
+    if replace(card.network, **chosen) != network.spec:
         raise ModelError(
             f"`{folder}` is of another make: {card.network}",
             hint="train with the same `--model` and `--encoder`",

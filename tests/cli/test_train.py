@@ -1,17 +1,27 @@
 from __future__ import annotations
 
+import dataclasses
+import inspect
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
 
 from buildex.cli.main import main
-from buildex.config import read_toml
+from buildex.cli.options import collect
+from buildex.config import from_table, read_toml
+from buildex.geo.boxes import PixelBox
+from buildex.geo.instances import Tile
+from buildex.nn.losses import focal_loss
+from buildex.nn.presets import PAPER, PRESETS
+from buildex.nn.recipe import TrainConfig
+from buildex.nn.segmenter import load_segmenter
 from tests.nn.made import SMALLEST, write_dataset
 
 ROOT = Path(__file__).parents[2]
@@ -102,6 +112,89 @@ def test_help_tells_every_setting():
     for option in ("--encoder", "--resume", "--patience", "--scene-weights", "--devices"):
         assert option in text
     assert "Example: buildex train" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--model", "mask-rcnn", "--corners", "features"), "`mask-rcnn` has no keypoints"),
+        (("--model", "mask-rcnn", "--anchor-sizes", 32), "1 anchor_sizes for 5 anchor_strides"),
+        (("--model", "fcos-keypoint", "--pyramid-channels", 80), "pyramid_channels is 80"),
+        (("--pretrained", "maskrcnn_resnet5"), "no first weights `maskrcnn_resnet5`"),
+    ],
+)
+def test_parts_that_do_not_fit_are_one_line_and_leave_nothing(dataset, tmp_path, arguments, says):
+    done = run(dataset, "-o", tmp_path / "run", *TINY, *arguments)
+    assert done.exit_code == 1
+    assert says in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("model", "corners"),
+    [("unet", None), ("mask-rcnn", None), ("center-mask", None),
+     ("mask-rcnn-keypoint", "features"), ("fcos-keypoint", "mask-only")],
+)  # fmt: skip
+def test_every_system_is_trained_and_exported_by_the_same_command(
+    dataset, tmp_path, model, corners
+):
+    folder = tmp_path / "run"
+    scenario = ("--corners", corners) if corners else ()
+    done = run(
+        dataset, "-o", folder, *TINY, "--model", model, *scenario, "--steps", 2,
+        "--samples-per-epoch", 2,
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    segmenter = load_segmenter(folder / "model", "cpu")
+    card = read_toml(folder / "model" / "model.toml")["network"]
+    assert card["architecture"] == model
+    assert card["corners"] == (corners or "mask-only")
+    tile = Tile(np.full((96, 96, 3), 90, np.uint8), np.ones((96, 96), bool), PixelBox(0, 0, 96, 96))
+    (maps,) = segmenter([tile], 0.0)
+    knows = card["corners"] not in ("mask-only",)
+    assert maps.heatmaps.shape[1:] == ((8, 8) if knows or not len(maps.scores) else (0, 0))
+    resumed = run("-o", folder, "--resume", "--steps", 4)
+    assert "trained 4 steps" in resumed.stdout
+
+
+def test_the_paper_s_preset_is_section_3_2_and_table_1(dataset, tmp_path):
+    """Given options count more than the preset; what is left of it is in the run's settings."""
+    folder = tmp_path / "run"
+    small = ("--pyramid-channels", 16, "--roi-channels", 16, "--box-channels", 16)
+    done = run(
+        dataset, "-o", folder, "--preset", "paper", *TINY, *small, "--steps", 1,
+        "--samples-per-epoch", 1,
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    settings = from_table(TrainConfig, read_toml(folder / "config.toml"))
+    assert (settings.encoder, settings.cells, settings.batch_size) == (SMALLEST, 8, 1)
+    assert (settings.optimiser, settings.lr, settings.weight_decay) == ("adam", 1e-4, 1e-7)
+    assert settings.network.corners == "features-and-mask"
+    whole = collect(TrainConfig, {}, None, PAPER)
+    spec = whole.network
+    assert (spec.architecture, spec.encoder) == ("mask-rcnn-keypoint", "resnet101")
+    assert spec.anchor_sizes == (32, 64, 128, 256, 512)
+    assert spec.anchor_strides == (8, 16, 32, 64, 128)
+    assert spec.anchor_ratios == (0.5, 1.0, 2.0)
+    assert (spec.overlap, spec.proposal_overlap) == (0.5, 0.5)
+    assert (spec.proposals, spec.detections) == (256, 256)
+    assert (spec.roi_cells, spec.roi_scale, whole.codec.cells) == (28, 1, 28)
+    assert (whole.mask_weight, whole.polygon_weight, whole.batch_size) == (0.2, 1.0, 2)
+    defaults = inspect.signature(focal_loss).parameters
+    assert (defaults["alpha"].default, defaults["beta"].default) == (2, 4)
+
+
+def test_a_preset_stands_under_a_file_and_a_file_under_options(tmp_path):
+    file = tmp_path / "config.toml"
+    file.write_text("lr = 0.002\nbatch_size = 3\n")
+    settings = collect(TrainConfig, {"batch_size": 5}, file, PAPER)
+    assert (settings.optimiser, settings.lr, settings.batch_size) == ("adam", 0.002, 5)
+
+
+def test_every_key_of_a_preset_is_a_setting():
+    for preset in PRESETS.values():
+        assert set(preset) <= {field.name for field in dataclasses.fields(TrainConfig)}
 
 
 @pytest.mark.slow

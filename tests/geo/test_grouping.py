@@ -139,3 +139,17 @@ def test_is_simple_agrees_with_shapely(points):
 
 def test_settings_are_in_cells():
     assert Grouping().sag < Grouping().reach
+
+
+@pytest.mark.parametrize("method", ["contour", "paper", "mask"])
+def test_without_heatmaps_polygons_follow_the_masks_whatever_the_method(method):
+    target, frame = drawn((L_SHAPE,))
+    none = np.zeros((1, 3, 0, 0), np.float32)
+    maps = RoiMaps(
+        frame[None].astype(np.float32), np.ones(1, np.float32), target.mask[None], none[:, 0],
+        none[:, 1:],
+    )  # fmt: skip
+    ((rings, _, _),) = polygons_of(maps, CODEC, grouping=Grouping(method=method))
+    whole = maps._replace(heatmaps=target.heatmap[None], offsets=target.offset[None])
+    ((expected, _, _),) = polygons_of(whole, CODEC, grouping=Grouping(method="mask"))
+    assert np.array_equal(rings[0], expected[0])

@@ -11,10 +11,13 @@ from PIL import Image
 
 from buildex.geo.boxes import PixelBox
 from buildex.geo.rings import Rings, fill
-from buildex.nn.settings import NetworkSpec
+from buildex.nn.settings import PARTS, NetworkSpec
 
 TILE = 128
 SMALLEST = "test_efficientnet"  # timm's encoder for tests: 0.3 M parameters
+
+SYSTEMS = tuple(PARTS)
+ROI_SYSTEMS = tuple(name for name, parts in PARTS.items() if parts.detector)
 
 HOUSES = (  # pixels of the scene
     [[20, 20], [70, 20], [70, 60], [20, 60]],
@@ -69,7 +72,8 @@ def tiny_spec(cells: int = 16, **changes) -> NetworkSpec:
     """A network with little to compute."""
     usual = {
         "encoder": SMALLEST, "pyramid_channels": 64, "detector_convs": 1,
-        "roi_channels": 16, "roi_cells": cells // 2,
+        "roi_channels": 16, "roi_cells": cells // changes.get("roi_scale", 2),
+        "box_channels": 64, "proposals": 64, "decoder_channels": (32, 32, 16, 16, 16),
     }  # fmt: skip
     return NetworkSpec(**usual | changes)
 

@@ -5,6 +5,8 @@ import math
 import pytest
 import torch
 from torch.nn import functional as F
+from torchvision.models.detection.roi_heads import maskrcnn_loss
+from torchvision.ops import sigmoid_focal_loss
 
 from buildex.nn.losses import focal_loss, mask_loss, offset_loss
 
@@ -52,6 +54,15 @@ def test_without_its_two_exponents_the_focal_loss_is_cross_entropy():
     assert focal_loss(logits, target, alpha=0, beta=0).item() == pytest.approx(entropy.item() / 2)
 
 
+def test_the_paper_divides_the_focal_loss_by_objects_and_not_by_corners():
+    logits, target = random(*SHAPE), torch.cat([corners(), corners()], dim=3)
+    logits = torch.cat([logits, logits], dim=3)
+    assert (target >= 1).sum() == 4
+    by_corners = focal_loss(logits, target)
+    assert focal_loss(logits, target, count=2).item() == pytest.approx(2 * by_corners.item())
+    assert torch.isfinite(focal_loss(logits, target, count=0))
+
+
 def test_an_easy_cell_counts_less_the_higher_alpha_is():
     logits, target = torch.full(SHAPE, -2.0), torch.zeros(SHAPE)
     gentle, strict = (focal_loss(logits, target, alpha=a) for a in (1.0, 3.0))
@@ -82,10 +93,39 @@ def test_the_mask_loss_of_knowing_nothing_by_hand():
     assert said == pytest.approx(LN2 + 1 - overlap)
 
 
+def test_between_corners_the_focal_loss_is_torchvision_s():
+    """Without shoulders, and where classes weigh the same, both are one focal loss."""
+    logits, target = random(*SHAPE), (corners() >= 1).double()
+    theirs = sigmoid_focal_loss(logits, target, alpha=0.5, gamma=2.0, reduction="sum")
+    assert focal_loss(logits, target).item() == pytest.approx(2 * theirs.item() / 2)
+
+
 def test_without_dice_the_mask_loss_is_cross_entropy():
     logits, target = random(3, 1, 4, 4), torch.rand(3, 1, 4, 4, dtype=torch.float64)
     entropy = F.binary_cross_entropy_with_logits(logits, target)
     assert mask_loss(logits, target, dice=0).item() == pytest.approx(entropy.item())
+
+
+def test_cells_that_do_not_count_change_no_mask_loss():
+    logits, target = torch.randn(2, 1, 4, 6), torch.rand(2, 1, 4, 6)
+    counted = torch.zeros(2, 1, 4, 6, dtype=torch.bool)
+    counted[..., :4] = True
+    alone = mask_loss(logits[..., :4], target[..., :4])
+    assert mask_loss(logits, target, counted=counted).item() == pytest.approx(alone.item())
+    everything = torch.ones_like(counted)
+    assert mask_loss(logits, target, counted=everything) == mask_loss(logits, target)
+
+
+def test_the_mask_loss_without_dice_is_torchvision_s():
+    """Of one class, with proposals that are the truth: no matter how masks are cut out."""
+    logits = torch.randn(3, 2, 8, 8)
+    masks = torch.zeros(1, 8, 8, dtype=torch.uint8)
+    masks[0, 2:6, 1:7] = 1
+    boxes = [torch.tensor([[0.0, 0.0, 8.0, 8.0]] * 3)]
+    labels, owner = [torch.ones(1, dtype=torch.int64)], [torch.zeros(3, dtype=torch.int64)]
+    theirs = maskrcnn_loss(logits, boxes, [masks], labels, owner)
+    target = masks[None].float().expand(3, 1, 8, 8)
+    assert mask_loss(logits[:, 1:], target, dice=0).item() == pytest.approx(theirs.item(), rel=0.02)
 
 
 @pytest.mark.parametrize("frames", [0, 2])

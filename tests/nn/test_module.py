@@ -11,7 +11,7 @@ from buildex.errors import TrainingError
 from buildex.geo.keypoints import RoiCodec
 from buildex.nn.batch import WholeTiles, collate
 from buildex.nn.module import MOST_LOST, TrainingModule
-from buildex.nn.network import Network
+from buildex.nn.network import Network, new_network
 from buildex.nn.settings import Learning
 from buildex.nn.validation import SUMS, measures
 from tests.nn.made import HOUSES, PaintedScene, tiny_spec
@@ -69,6 +69,51 @@ def test_the_weights_of_the_paper_weigh():
     factors = {"cls": 1, "reg": 1, "mask": 10, "heatmap": 3, "offset": 3}
     for name, factor in factors.items():
         assert b[name].item() == pytest.approx(factor * a[name].item(), rel=1e-4), name
+
+
+def test_the_paper_s_settings_of_the_losses_reach_them():
+    plain = module()
+    bare, by_object = module(dice=0.0), module(heatmap_mean="objects")
+    for other in (bare, by_object):
+        other.network.load_state_dict(plain.network.state_dict())
+    one = batch(TWO)
+    a, b, c = (learner.losses(one) for learner in (plain, bare, by_object))
+    assert b["mask"] < a["mask"]
+    assert b["heatmap"].item() == pytest.approx(a["heatmap"].item(), rel=1e-4)
+    corners_of_an_object = 4  # all houses of this batch have four
+    ratio = c["heatmap"].item() / a["heatmap"].item()
+    assert ratio == pytest.approx(corners_of_an_object, rel=0.15)  # some lie outside a frame
+
+
+@pytest.mark.parametrize(
+    ("architecture", "parts"),
+    [
+        ("mask-rcnn", {"cls", "reg", "mask"}),
+        ("center-mask", {"cls", "reg", "mask"}),
+        ("mask-rcnn-keypoint", {"cls", "reg", "mask", "heatmap", "offset"}),
+        ("unet", {"mask", "boundary"}),
+    ],
+)
+def test_every_system_has_its_own_losses(architecture, parts):
+    spec = tiny_spec(CELLS, architecture=architecture)
+    learner = TrainingModule(new_network(spec), RoiCodec(cells=CELLS), Learning(steps=9))
+    assert set(learner.losses(batch(TWO))) == parts
+
+
+def test_adam_is_adam_and_a_constant_rate_stays():
+    paper = module(lr=1e-4, optimiser="adam", schedule="constant", warmup=2, weight_decay=1e-7)
+    found = paper.configure_optimizers()
+    optimizer, schedule = found["optimizer"], found["lr_scheduler"]["scheduler"]
+    assert type(optimizer) is torch.optim.Adam
+    assert {group["weight_decay"] for group in optimizer.param_groups} == {0, 1e-7}
+    assert type(module().configure_optimizers()["optimizer"]) is torch.optim.AdamW
+    rates = []
+    for _ in range(80):
+        rates.append(max(group["lr"] for group in optimizer.param_groups))
+        optimizer.step()
+        schedule.step()
+    assert rates[0] == pytest.approx(5e-5)
+    assert set(rates[2:]) == {1e-4}
 
 
 def stepped(learner, value, clip):
