@@ -8,10 +8,9 @@ import numpy as np
 import shapely
 
 from buildex.geo.footprints import Polygons, repaired, to_rings
-from buildex.geo.grouping import turning_angles
 from buildex.geo.junctions import exact_junctions
 from buildex.geo.outlines import Flags, Index, Points
-from buildex.geo.rings import segment_distances
+from buildex.geo.rings import segment_distances, turning_angles
 from buildex.geo.wall_lines import Walls
 
 NOTHING = 1e-12  # area of an overlap that is rounding, in squared units

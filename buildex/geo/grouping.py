@@ -30,9 +30,11 @@ from buildex.geo.rings import (
     area,
     boundary_distances,
     fill,
+    is_simple,
     segment_distances,
     signed_area,
     simplify,
+    turning_angles,
 )
 
 Places = NDArray[np.float64]
@@ -365,50 +367,3 @@ class _Track:
         centre = arc.mean(axis=0)
         _, _, axes = np.linalg.svd(arc - centre, full_matrices=False)
         return centre, axes[0]
-
-
-def turning_angles(ring: Ring) -> NDArray[np.float64]:
-    """How many degrees (V,) the ring turns at each point; 0 is straight on, 180 is back."""
-    before = ring - np.roll(ring, 1, axis=0)
-    after = np.roll(ring, -1, axis=0) - ring
-    cross = before[:, 0] * after[:, 1] - before[:, 1] * after[:, 0]
-    angles: NDArray[np.float64] = np.abs(
-        np.degrees(np.arctan2(cross, (before * after).sum(axis=1)))
-    )
-    return angles
-
-
-def is_simple(ring: Ring) -> bool:
-    """Whether no two edges of a ring touch, but neighbours at their common point."""
-    n = len(ring)
-    if n < 3 or signed_area(ring) == 0:
-        return False
-    a, b = ring, np.roll(ring, -1, axis=0)
-    if n == 3:
-        return True
-    turn = turning_angles(ring)
-    if np.any(turn > 179.9):
-        return False
-    side_a = _cross(a[:, None], b[:, None], a[None])  # of a_j seen from edge i
-    side_b = _cross(a[:, None], b[:, None], b[None])
-    apart = (side_a * side_b > 0) | (side_a.T * side_b.T > 0)
-    i, j = np.triu_indices(n, 2)
-    apart_pairs = apart[i, j]
-    wraps = (i == 0) & (j == n - 1)
-    doubtful = ~apart_pairs & ~wraps
-    if not doubtful.any():
-        return True
-    # Parallel edges on one line do not touch where their boxes do not.
-    low, high = np.minimum(a, b), np.maximum(a, b)
-    i, j = i[doubtful], j[doubtful]
-    boxes_meet = ((low[i] <= high[j]) & (low[j] <= high[i])).all(axis=1)
-    return not bool(boxes_meet.any())
-
-
-def _cross(
-    a: NDArray[np.float64], b: NDArray[np.float64], p: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    result: NDArray[np.float64] = (b[..., 0] - a[..., 0]) * (p[..., 1] - a[..., 1]) - (
-        b[..., 1] - a[..., 1]
-    ) * (p[..., 0] - a[..., 0])
-    return result

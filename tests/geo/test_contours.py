@@ -6,8 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from buildex.geo.contours import contains, contours, outline_and_holes
-from buildex.geo.grouping import is_simple
-from buildex.geo.rings import area, fill, signed_area
+from buildex.geo.rings import area, fill, is_simple, signed_area
 
 
 def test_one_cell_gives_a_diamond_around_its_centre():

@@ -6,10 +6,10 @@ import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from buildex.geo.grouping import Grouping, group, is_simple, polygons_of, turning_angles
+from buildex.geo.grouping import Grouping, group, polygons_of
 from buildex.geo.instances import RoiMaps, no_instances
 from buildex.geo.keypoints import RoiCodec
-from buildex.geo.rings import bounds
+from buildex.geo.rings import bounds, is_simple, turning_angles
 from tests.geo.shapes import HOLE, L_SHAPE, SQUARE, buildings, same_polygon
 
 CODEC = RoiCodec()
