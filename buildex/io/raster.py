@@ -10,6 +10,7 @@ where it is coarser; a pixel is valid if the source pixel under its centre is.
 from __future__ import annotations
 
 import math
+import os
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -128,6 +129,20 @@ class Mosaic:
                 image[here.slices] = block[0][there.slices]
                 valid[here.slices] = block[1][there.slices]
         return image, valid
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What tells this mosaic from another, without reading it: for a run that goes on."""
+        own = self._source.grid
+        about = os.stat(self.path) if os.path.exists(self.path) else None
+        return {
+            "name": Path(self.path).name,
+            "bytes": None if about is None else about.st_size,
+            "time": None if about is None else about.st_mtime_ns,
+            "crs": own.crs,
+            "transform": list(own.transform)[:6],
+            "size": [own.width, own.height],
+        }
 
     def _origin(self) -> tuple[int, int]:
         """The grid's origin in pixels from the CRS's, modulo the side of a block."""

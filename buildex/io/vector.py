@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,19 +15,23 @@ from numpy.typing import NDArray
 from buildex.errors import CrsError, VectorError
 from buildex.geo.footprints import Footprints, repaired
 from buildex.io import crs as systems
-from buildex.io import output
+from buildex.io.layers import (
+    DRIVERS,
+    LAYER,
+    check_output,
+    layer_crs,
+    placed,
+    portions_of,
+    to_batch,
+    write_layer,
+)
+
+__all__ = [
+    "DRIVERS", "RepairCounts", "check_output", "read_area", "read_footprints", "write_footprints",
+]  # fmt: skip
 
 Bounds = tuple[float, float, float, float]
 
-LAYER = "buildings"
-DRIVERS = {
-    ".gpkg": "GPKG",
-    ".geojson": "GeoJSON",
-    ".fgb": "FlatGeobuf",
-    ".parquet": "Parquet",
-    ".shp": "ESRI Shapefile",
-}
-SIDECARS = (".shx", ".dbf", ".prj", ".cpg", ".qix", ".sbn", ".sbx", ".shp.xml")
 OSM_LAYER = "multipolygons"
 POLYGONS = ("Polygon", "MultiPolygon", "Unknown", "GeometryCollection", "CurvePolygon", "Surface")
 
@@ -99,21 +101,6 @@ def read_area(path: str | Path, target_crs: str, crs: str | None = None) -> shap
     return area
 
 
-def check_output(path: str | Path, overwrite: bool = False) -> None:
-    """Make sure, before the work, that `write_footprints` will be able to write.
-
-    Raises:
-        VectorError: if the extension names no format.
-        OutputError: if the file exists already or its folder cannot be written.
-    """
-    if Path(path).suffix.lower() not in DRIVERS:
-        raise VectorError(
-            f"`{Path(path).name}` names no known vector format",
-            hint=f"use one of the extensions {', '.join(DRIVERS)}",
-        )
-    output.check_output(path, overwrite)
-
-
 def write_footprints(
     path: str | Path, footprints: Footprints, *, overwrite: bool = False, layer: str = LAYER
 ) -> None:
@@ -128,18 +115,11 @@ def write_footprints(
     """
     check_output(path, overwrite)
     path = Path(path)
-    driver = DRIVERS[path.suffix.lower()]
-    if driver == "GeoJSON":
-        moved = _moved(footprints.polygons, footprints.crs, systems.WGS84)
-        footprints = footprints.moved(moved, systems.WGS84)
-    with output.beside(path) as place:
-        if driver == "Parquet":
-            _frame(footprints).to_parquet(place, index=False)
-        else:
-            _write(place, footprints, driver, layer)
-        if driver == "ESRI Shapefile":
-            for suffix in SIDECARS:
-                path.with_suffix(suffix).unlink(missing_ok=True)
+    target = layer_crs(path, footprints.crs)
+    footprints = footprints.moved(_moved(footprints.polygons, footprints.crs, target), target)
+    with placed(path) as place:
+        schema = to_batch(footprints.take(np.zeros(0, dtype=np.int64))).schema
+        write_layer(place, portions_of(footprints), schema, target, layer)
 
 
 def _read(path: str, crs: str | None, target: str | None, bbox: Bounds | None) -> _Table:
@@ -246,38 +226,3 @@ def _bounds_in(bbox: Bounds, source: str, target: str) -> Bounds:
     points = systems.reprojected(shapely.get_coordinates(border), source, target)
     low, high = points.min(axis=0), points.max(axis=0)
     return float(low[0]), float(low[1]), float(high[0]), float(high[1])
-
-
-def _frame(footprints: Footprints) -> Any:
-    columns = dict(footprints.columns)
-    return geopandas.GeoDataFrame(columns, geometry=footprints.polygons, crs=footprints.crs)
-
-
-def _write(path: Path, footprints: Footprints, driver: str, layer: str) -> None:
-    options: Mapping[str, str] = {
-        "GeoJSON": {"RFC7946": "YES", "COORDINATE_PRECISION": "8"},
-        "ESRI Shapefile": {"DBF_DATE_LAST_UPDATE": "1970-01-01"},
-    }.get(driver, {})
-    with _timeless():
-        pyogrio.raw.write(
-            str(path),
-            geometry=shapely.to_wkb(footprints.polygons),
-            field_data=[np.asarray(values) for values in footprints.columns.values()],
-            fields=list(footprints.columns),
-            driver=driver,
-            layer=path.stem if driver == "ESRI Shapefile" else layer,
-            geometry_type="Polygon",
-            crs=footprints.crs,
-            encoding="UTF-8",
-            **options,
-        )
-
-
-@contextmanager
-def _timeless() -> Iterator[None]:
-    """Files written here carry the same date whenever they are written."""
-    pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": "1970-01-01T00:00:00.000Z"})
-    try:
-        yield
-    finally:
-        pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": None})

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import shapely
@@ -94,7 +96,7 @@ def test_an_endless_street_is_cut_and_neither_overlaps_nor_loses_a_house():
     once = i < j
     shared = shapely.area(shapely.intersection(found[i[once]], found[j[once]]))
     assert shared.max() < 1e-9
-    gaps = [a.distance(b) for a, b in zip(found, found[1:], strict=False)]
+    gaps = [a.distance(b) for a, b in itertools.pairwise(found)]
     assert max(gaps) < 0.02, "walls are shared across the cuts, too"
 
 
