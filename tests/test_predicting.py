@@ -18,7 +18,8 @@ from buildex.geo.keypoints import RoiCodec
 from buildex.geo.oracle import Oracle
 from buildex.io.raster import Mosaic
 from buildex.io.vector import read_footprints
-from buildex.predicting import PredictConfig, _to_crs, draw_preview, predict
+from buildex.predicting import PredictConfig, draw_preview, predict
+from buildex.predicting.running import to_crs
 from buildex.scoring import ScoreConfig, score
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
@@ -163,7 +164,7 @@ def test_what_rounding_makes_invalid_in_the_mosaic_s_crs_is_mended():
     crossed = shapely.Polygon([(0, 0), (10, 0), (10, 10), (5, 0), (0, 10)])
     ground = shapely.transform(crossed, lambda p: p + np.array([530000, 9320000]))
     polygons = np.array([ground], dtype=object)
-    moved = _to_crs(Footprints(polygons, "EPSG:32737"), "EPSG:4326")
+    moved = to_crs(Footprints(polygons, "EPSG:32737"), "EPSG:4326")
     assert moved.polygons[0].is_valid
     assert moved.crs == "EPSG:4326"
 

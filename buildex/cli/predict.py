@@ -47,9 +47,19 @@ def command(
     """
     config = collect(PredictConfig, options)
     opened = open_model(model, device)
-    report = predict(
-        mosaic, output, opened.segmenter, config, model=(opened.name, opened.version), track=track
-    )
+    try:
+        report = predict(
+            mosaic,
+            output,
+            opened.segmenter,
+            config,
+            model=(opened.name, opened.version),
+            digest=opened.digest,
+            track=track,
+        )
+    except KeyboardInterrupt:
+        say("buildex: interrupted; the same command goes on where this one stopped")
+        raise click.exceptions.Exit(130) from None
     if preview is not None:
         draw_preview(preview, mosaic, output, crs=config.crs)
         say(f"preview written to {preview}")

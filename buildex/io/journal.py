@@ -106,6 +106,11 @@ class Journal:
             last, tiles, seen = found
             yield SeenRow(last, tiles, _unpacked(seen))
 
+    def tiles(self) -> list[int]:
+        """How many tiles had ground, for each finished row."""
+        found = self._database.execute("SELECT tiles FROM rows ORDER BY number")
+        return [int(tiles) for (tiles,) in found]
+
     def put(self, row: SeenRow, buildings: pa.RecordBatch) -> None:
         """Commit a row of tiles, and the buildings that are final with it.
 
@@ -170,9 +175,9 @@ class Journal:
             found = self._database.execute("SELECT value FROM facts WHERE name='plan'").fetchone()
             if found is None:
                 self._fact("plan", own)
-            elif json.loads(found[0]) != own:
+            elif (old := json.loads(found[0])) != own:
                 raise OutputError(
-                    f"`{self.path}` is of a run with another {_differing(json.loads(found[0]), own)}",
+                    f"`{self.path}` is of a run with another {_differing(old, own)}",
                     hint="give the same again, or begin anew with `--restart`",
                 )
 

@@ -1,8 +1,8 @@
 """Layers of buildings, written in portions: as large as a disk, never as a whole in memory.
 
 Portions are Arrow record batches with one column of WKB named `geometry`. GDAL pulls them
-one after the other; GeoParquet is written by pyarrow. The same buildings give the same
-bytes, however they are divided into portions.
+one after the other; GeoParquet is written by pyarrow. The same portions give the same bytes,
+others the same features.
 """
 
 from __future__ import annotations

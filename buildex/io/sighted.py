@@ -9,9 +9,6 @@ from numpy.typing import NDArray
 
 from buildex.geo.sightings import Sightings
 
-NUMBERS = ("score", "sure")
-FLAGS = ("cut", "edge")
-
 
 def to_table(seen: Sightings) -> pa.RecordBatch:
     """Sightings as columns; the tile and its core as four numbers each."""
@@ -29,12 +26,16 @@ def to_table(seen: Sightings) -> pa.RecordBatch:
 
 def from_table(table: pa.RecordBatch) -> Sightings:
     """What `to_table` was given."""
-    numbers = [np.array(table.column(name).to_numpy(zero_copy_only=False)) for name in NUMBERS]
-    boxes, cores = (_table(table.column(name)) for name in ("box", "core"))
-    flags = [np.array(table.column(name).to_numpy(zero_copy_only=False)) for name in FLAGS]
     shapes = table.column("polygon").to_numpy(zero_copy_only=False)
-    polygons = np.asarray(shapely.from_wkb(shapes), dtype=object)
-    return Sightings(polygons, *numbers, boxes, cores, *(f.astype(bool) for f in flags))
+    return Sightings(
+        polygons=np.asarray(shapely.from_wkb(shapes), dtype=object),
+        scores=np.array(table.column("score"), dtype=np.float64),
+        sure=np.array(table.column("sure"), dtype=np.float64),
+        boxes=_table(table.column("box")),
+        cores=_table(table.column("core")),
+        cut=np.array(table.column("cut"), dtype=bool),
+        edge=np.array(table.column("edge"), dtype=bool),
+    )
 
 
 def _fours(boxes: NDArray[np.float64]) -> pa.Array:
