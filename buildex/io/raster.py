@@ -12,6 +12,8 @@ from __future__ import annotations
 import math
 import os
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +40,21 @@ BLOCK, SMALLEST_BLOCK = 512, 16  # pixels of the grid
 MAX_SOURCE_SIDE = 2048  # source pixels that one block may need along a side
 MAX_BEND = 0.02  # pixels by which a block may miss its place
 CACHED_BLOCKS = 64
+CACHE_MB = 256
+
+
+@contextmanager
+def small_cache() -> Iterator[None]:
+    """GDAL keeps no more than `CACHE_MB` of decoded blocks, unless `GDAL_CACHEMAX` is set.
+
+    Its own rule is 5 % of the machine's memory, which is much, and on a large machine more
+    than all the rest. It must stand before the process reads its first block.
+    """
+    if "GDAL_CACHEMAX" in os.environ:
+        yield
+        return
+    with rasterio.Env(GDAL_CACHEMAX=CACHE_MB):
+        yield
 
 
 class Mosaic:

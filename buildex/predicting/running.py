@@ -18,7 +18,7 @@ from buildex.io.crs import reprojected
 from buildex.io.journal import Journal, SeenRow
 from buildex.io.layers import check_output, layer_crs, placed, to_batch, write_layer
 from buildex.io.output import clear_beside
-from buildex.io.raster import Mosaic
+from buildex.io.raster import Mosaic, small_cache
 from buildex.io.sighted import from_table, to_table
 from buildex.predicting.drawing import Drawer
 from buildex.predicting.report import PredictReport
@@ -59,7 +59,7 @@ def predict(
     started = time.perf_counter()
     going_on = Journal.of(output).is_file() and not config.restart
     check_output(output, config.overwrite or going_on)
-    with Mosaic.open(mosaic_path, gsd=segmenter.gsd, crs=config.crs) as mosaic:
+    with small_cache(), Mosaic.open(mosaic_path, gsd=segmenter.gsd, crs=config.crs) as mosaic:
         survey = Survey.of(mosaic.grid, segmenter.size, config.overlap, config.aoi)
         eye = Eye(segmenter, survey, config)
         crs = layer_crs(output, mosaic.source_crs)
