@@ -28,6 +28,7 @@ from rasterio.windows import Window
 from buildex.geo.boxes import PixelBox
 from buildex.geo.grid import Grid, snapped_grid
 from buildex.io import output
+from buildex.io.ground import GroundMap
 from buildex.io.source import Source, Stretch, damaged, describe, opened
 from buildex.io.warp import flattened, ground_unit, source_box, warped
 
@@ -160,6 +161,10 @@ class Mosaic:
             "transform": list(own.transform)[:6],
             "size": [own.width, own.height],
         }
+
+    def ground_map(self) -> GroundMap | None:
+        """Where there may be ground, if a coarse overview tells it."""
+        return GroundMap.of(self._source, self.grid)
 
     def _origin(self) -> tuple[int, int]:
         """The grid's origin in pixels from the CRS's, modulo the side of a block."""

@@ -8,11 +8,12 @@ beside the output lets an interrupted run go on.
 
 from buildex.predicting.drawing import Seen, buildings_of, look
 from buildex.predicting.model import OpenModel, draw_preview, open_model
+from buildex.predicting.rehearsing import Outlook, rehearse
 from buildex.predicting.report import PredictReport
 from buildex.predicting.running import predict
 from buildex.predicting.settings import Pixels, PredictConfig, Segmenter
 
 __all__ = [
-    "OpenModel", "Pixels", "PredictConfig", "PredictReport", "Seen", "Segmenter", "buildings_of",
-    "draw_preview", "look", "open_model", "predict",
+    "OpenModel", "Outlook", "Pixels", "PredictConfig", "PredictReport", "Seen", "Segmenter",
+    "buildings_of", "draw_preview", "look", "open_model", "predict", "rehearse",
 ]  # fmt: skip

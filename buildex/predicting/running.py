@@ -60,7 +60,9 @@ def predict(
     going_on = Journal.of(output).is_file() and not config.restart
     check_output(output, config.overwrite or going_on)
     with small_cache(), Mosaic.open(mosaic_path, gsd=segmenter.gsd, crs=config.crs) as mosaic:
-        survey = Survey.of(mosaic.grid, segmenter.size, config.overlap, config.aoi)
+        survey = Survey.of(
+            mosaic.grid, segmenter.size, config.overlap, config.aoi, mosaic.ground_map()
+        )
         eye = Eye(segmenter, survey, config)
         crs = layer_crs(output, mosaic.source_crs)
         plan = {

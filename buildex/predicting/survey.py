@@ -44,7 +44,7 @@ class Survey:
         size: int,
         overlap: int,
         aoi: Path | None = None,
-        ground: Callable[[PixelBox], bool] = everywhere,
+        ground: Callable[[PixelBox], bool] | None = None,
     ) -> Survey:
         """The tiles of `size` pixels that cover a grid, or an area of interest in it.
 
@@ -57,7 +57,9 @@ class Survey:
                 f"an overlap of {overlap} pixels does not suit tiles of {size}",
                 hint=f"use 0 to {size // 2}",
             )
-        return cls(grid, cover(grid, size, overlap), _area_of_interest(aoi, grid), ground)
+        return cls(
+            grid, cover(grid, size, overlap), _area_of_interest(aoi, grid), ground or everywhere
+        )
 
     def rows(self, first: int = 0) -> Iterator[list[TilePlace]]:
         """The tiles that the area touches, for each row that has some, from row `first`."""
