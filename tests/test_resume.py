@@ -147,9 +147,10 @@ def test_other_options_another_model_and_another_mosaic_are_refused(mosaic, undi
     assert features(out) == undisturbed
 
 
-def test_a_full_disk_is_told_and_nothing_is_lost(mosaic, undisturbed, tmp_path):
+@pytest.mark.parametrize("limit", [40_000, 90_000], ids=["journal", "layer"])
+def test_a_full_disk_is_told_and_nothing_is_lost(mosaic, undisturbed, tmp_path, limit):
     out = tmp_path / "out.gpkg"
-    process = child(mosaic, out, "--pause", "0", "--limit", "48000")
+    process = child(mosaic, out, "--pause", "0", "--limit", str(limit))
     _, said = process.communicate()
     assert process.returncode == 1
     (line,) = [line for line in said.splitlines() if line.startswith("buildex:")]
