@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from buildex.errors import CrsError, VectorError
 from buildex.geo.footprints import Footprints, repaired
 from buildex.io import crs as systems
-from buildex.io.layers import (
+from buildex.io.portions import (
     DRIVERS,
     LAYER,
     check_output,

@@ -16,7 +16,7 @@ from buildex.config import Track, silent
 from buildex.geo.footprints import Footprints, repaired
 from buildex.io.crs import reprojected
 from buildex.io.journal import Journal, SeenRow
-from buildex.io.layers import check_output, layer_crs, placed, to_batch, write_layer
+from buildex.io.portions import check_output, layer_crs, placed, to_batch, write_layer
 from buildex.io.output import clear_beside
 from buildex.io.raster import Mosaic, small_cache
 from buildex.io.sighted import from_table, to_table

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import shapely
 
-from buildex.io.layers import DRIVERS, layer_crs, placed, portions_of, to_batch, write_layer
+from buildex.io.portions import DRIVERS, layer_crs, placed, portions_of, to_batch, write_layer
 from buildex.io.vector import read_footprints, write_footprints
 from tests.io.made import houses
 
