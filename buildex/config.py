@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import tomllib
 import types
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -18,19 +18,30 @@ from buildex.errors import ConfigError
 
 T = TypeVar("T")
 C = TypeVar("C")
+Note = Callable[[], str]
 
 
 class Track(Protocol):
     """How a tool shows progress: wraps an iterable and yields its items unchanged."""
 
     def __call__(
-        self, items: Iterable[T], *, total: int | None = None, label: str = ""
+        self,
+        items: Iterable[T],
+        *,
+        total: int | None = None,
+        label: str = "",
+        note: Note | None = None,
     ) -> Iterator[T]:
-        """Yield each of `items`; `total` is how many there are, where known."""
+        """Yield each of `items`; `total` is how many there are, where known.
+
+        `note` says, whenever it is asked, what else there is to tell of the work.
+        """
         ...
 
 
-def silent(items: Iterable[T], *, total: int | None = None, label: str = "") -> Iterator[T]:
+def silent(
+    items: Iterable[T], *, total: int | None = None, label: str = "", note: Note | None = None
+) -> Iterator[T]:
     """Progress that shows nothing: what the library uses unless it is given better."""
     yield from items
 

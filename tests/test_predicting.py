@@ -9,6 +9,7 @@ import pytest
 import rasterio
 import shapely
 from PIL import Image
+from rasterio.enums import Resampling
 from rasterio.transform import from_origin
 
 from buildex.errors import BuildexError, ConfigError, OutputError, RasterError, VectorError
@@ -18,7 +19,8 @@ from buildex.geo.keypoints import RoiCodec
 from buildex.geo.oracle import Oracle
 from buildex.io.raster import Mosaic
 from buildex.io.vector import read_footprints
-from buildex.predicting import PredictConfig, _to_crs, draw_preview, predict
+from buildex.predicting import PredictConfig, draw_preview, predict, rehearse
+from buildex.predicting.running import to_crs
 from buildex.scoring import ScoreConfig, score
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
@@ -163,7 +165,7 @@ def test_what_rounding_makes_invalid_in_the_mosaic_s_crs_is_mended():
     crossed = shapely.Polygon([(0, 0), (10, 0), (10, 10), (5, 0), (0, 10)])
     ground = shapely.transform(crossed, lambda p: p + np.array([530000, 9320000]))
     polygons = np.array([ground], dtype=object)
-    moved = _to_crs(Footprints(polygons, "EPSG:32737"), "EPSG:4326")
+    moved = to_crs(Footprints(polygons, "EPSG:32737"), "EPSG:4326")
     assert moved.polygons[0].is_valid
     assert moved.crs == "EPSG:4326"
 
@@ -250,3 +252,39 @@ def test_real_labels_survive_decoding_and_stitching(scene, tmp_path):
     report = score(out, folder / "buildings.geojson", ScoreConfig(), folder / "aoi.geojson")
     print(f"\n{scene}\n{report.text()}")
     assert report.figures["f1_50"] >= 0.97
+
+
+def test_a_rehearsal_tells_tiles_time_and_memory_and_writes_nothing(mosaic, tmp_path):
+    before = set(tmp_path.iterdir())
+    outlook = rehearse(str(mosaic), oracle_of(mosaic))
+    report = predict(str(mosaic), tmp_path / "out.gpkg", oracle_of(mosaic))
+    assert outlook.tiles == report.tiles
+    assert (outlook.width, outlook.height) == (1000, 700)
+    assert outlook.probed == 6
+    assert 0 < outlook.seconds < 600
+    assert outlook.memory_mib > 256
+    assert "nothing was written" in outlook.text()
+    assert set(tmp_path.iterdir()) - before == {tmp_path / "out.gpkg"}
+
+
+def test_tiles_that_an_overview_knows_to_be_empty_are_not_read(tmp_path, monkeypatch):
+    path = tmp_path / "half.tif"
+    with rasterio.open(
+        path, "w", driver="GTiff", width=2048, height=600, count=3, dtype="uint8", nodata=0,
+        crs="EPSG:32737", transform=from_origin(530000, 9320000, 0.1, 0.1), tiled=True,
+    ) as out:  # fmt: skip
+        image = np.zeros((3, 600, 2048), np.uint8)
+        image[:, :, :700] = 120
+        out.write(image)
+    houses = Oracle.of_polygons([shapely.box(100, 100, 260, 300)])
+    plain = predict(str(path), tmp_path / "plain.gpkg", houses)
+    with rasterio.open(path, "r+") as out:
+        out.build_overviews([2, 4, 8, 16], Resampling.average)
+    read = []
+    original = Mosaic.read
+    monkeypatch.setattr(Mosaic, "read", lambda self, box: read.append(box) or original(self, box))
+    report = predict(str(path), tmp_path / "out.gpkg", houses)
+    assert (report.tiles, report.skipped) == (plain.tiles, plain.skipped)
+    assert report.buildings == 1
+    assert report.skipped > 0
+    assert len(read) == report.tiles

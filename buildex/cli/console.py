@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from typing import Any, TypeVar
 
 import click
@@ -14,13 +14,23 @@ from buildex.errors import BuildexError
 T = TypeVar("T")
 
 
-def track(items: Iterable[T], *, total: int | None = None, label: str = "") -> Iterator[T]:
-    """Progress bar on stderr: done, rate, time left. Satisfies `config.Track`."""
+def track(
+    items: Iterable[T],
+    *,
+    total: int | None = None,
+    label: str = "",
+    note: Callable[[], str] | None = None,
+) -> Iterator[T]:
+    """Progress bar on stderr: done, rate, time left, a note. Satisfies `config.Track`."""
     from tqdm import tqdm
 
     if total is None and isinstance(items, Sized):
         total = len(items)
-    yield from tqdm(items, total=total, desc=label, file=sys.stderr, mininterval=0.5)
+    with tqdm(items, total=total, desc=label, file=sys.stderr, mininterval=0.5) as bar:
+        for item in bar:
+            yield item
+            if note is not None:
+                bar.set_postfix_str(note(), refresh=False)
 
 
 def say(text: str) -> None:

@@ -9,7 +9,7 @@ import click
 
 from buildex.cli.console import result, say, track
 from buildex.cli.options import collect, config_options
-from buildex.predicting import PredictConfig, draw_preview, open_model, predict
+from buildex.predicting import PredictConfig, draw_preview, open_model, predict, rehearse
 
 
 @click.command(
@@ -21,7 +21,6 @@ from buildex.predicting import PredictConfig, draw_preview, open_model, predict
     "-o",
     "--output",
     type=click.Path(path_type=Path),
-    required=True,
     help="Where to write: .gpkg, .geojson, .fgb, .parquet or .shp.",
 )
 @click.option("--model", default=None, help="Name of a released model, or a model's folder.")
@@ -29,14 +28,16 @@ from buildex.predicting import PredictConfig, draw_preview, open_model, predict
 @click.option(
     "--preview", type=click.Path(path_type=Path), help="Also draw them over the mosaic as a PNG."
 )
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and write nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @config_options(PredictConfig)
 def command(
     mosaic: str,
-    output: Path,
+    output: Path | None,
     model: str | None,
     device: str,
     preview: Path | None,
+    dry_run: bool,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -45,11 +46,27 @@ def command(
     The layer is in the mosaic's CRS, with score, area_m2, n_vertices, tile, joined, model
     and model_version for each building.
     """
+    if output is None and not dry_run:
+        raise click.UsageError("missing option '-o' / '--output'")
     config = collect(PredictConfig, options)
     opened = open_model(model, device)
-    report = predict(
-        mosaic, output, opened.segmenter, config, model=(opened.name, opened.version), track=track
-    )
+    if output is None or dry_run:
+        outlook = rehearse(mosaic, opened.segmenter, config)
+        result(outlook.text(), outlook.as_dict(), as_json)
+        return
+    try:
+        report = predict(
+            mosaic,
+            output,
+            opened.segmenter,
+            config,
+            model=(opened.name, opened.version),
+            digest=opened.digest,
+            track=track,
+        )
+    except KeyboardInterrupt:
+        say("buildex: interrupted; the same command goes on where this one stopped")
+        raise click.exceptions.Exit(130) from None
     if preview is not None:
         draw_preview(preview, mosaic, output, crs=config.crs)
         say(f"preview written to {preview}")

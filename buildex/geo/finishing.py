@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from buildex.geo.axes import orientations, squareness
 from buildex.geo.footprints import Polygons, object_array, repaired
 from buildex.geo.regularize import Regularized, Regularizing, regularize
-from buildex.geo.walls import Walls, share_walls
+from buildex.geo.walls import Walls, WallsResult, share_walls
 
 Values = NDArray[np.float64]
 
@@ -70,8 +70,36 @@ def finish(
         settings: how.
         sure: (N,) share of each one's vertices that are sure keypoints; 0 if not given.
     """
-    squared = _squared(without_spurs(polygons, settings.narrowest), settings, sure)
-    walled = share_walls(squared.polygons, scores, settings.walls)
+    alone = squared(polygons, settings, sure)
+    return described(share_walls(alone.polygons, scores, settings.walls), alone.status, settings)
+
+
+def squared(polygons: Polygons, settings: Finishing, sure: Values | None = None) -> Regularized:
+    """Regularize, each by itself; those of sure corners more gently: a step in them is a step.
+
+    Args:
+        polygons: (N,) valid polygons.
+        settings: how.
+        sure: (N,) share of each one's vertices that are sure keypoints; 0 if not given.
+    """
+    usual = settings.regularizing
+    polygons = without_spurs(polygons, settings.narrowest)
+    out = regularize(polygons, usual)
+    gentle = np.flatnonzero(sure >= SURE) if sure is not None else np.zeros(0, dtype=np.int64)
+    if len(gentle) and settings.surest < usual.tolerance:
+        little = regularize(polygons[gentle], replace(usual, tolerance=settings.surest))
+        out.polygons[gentle], out.status[gentle] = little.polygons, little.status
+    return out
+
+
+def described(walled: WallsResult, status: NDArray[np.str_], settings: Finishing) -> Finished:
+    """What came of sharing walls, without what is too narrow, and what can be said of it.
+
+    Args:
+        walled: buildings that do not overlap.
+        status: (N,) what squaring did to each of those that were given.
+        settings: how narrow is too narrow.
+    """
     wide = ~shapely.is_empty(shapely.buffer(walled.polygons, -settings.narrowest / 2))
     kept = walled.kept[wide]
     shapes = object_array([shapely.orient_polygons(p) for p in walled.polygons[wide]])
@@ -80,20 +108,9 @@ def finish(
         "n_vertices": vertex_counts(shapes),
         "orientation": np.round(orientations(shapes), 1),
         "squareness": np.round(squareness(shapes), 3),
-        "regularized": squared.status[kept].astype(object),
+        "regularized": status[kept].astype(object),
     }
     return Finished(shapes, kept, columns)
-
-
-def _squared(polygons: Polygons, settings: Finishing, sure: Values | None) -> Regularized:
-    """Square outlines up, those of sure corners more gently: a step in them is a step."""
-    usual = settings.regularizing
-    out = regularize(polygons, usual)
-    gentle = np.flatnonzero(sure >= SURE) if sure is not None else np.zeros(0, dtype=np.int64)
-    if len(gentle) and settings.surest < usual.tolerance:
-        little = regularize(polygons[gentle], replace(usual, tolerance=settings.surest))
-        out.polygons[gentle], out.status[gentle] = little.polygons, little.status
-    return out
 
 
 def without_spurs(polygons: Polygons, narrowest: float) -> Polygons:

@@ -97,6 +97,8 @@ class Stitcher:
 
     Attributes:
         open: how many sightings wait for tiles that may still see their building.
+        waiting: their outlines; what comes of them lies within them and later tiles, but for
+            the `seam` of the settings.
     """
 
     def __init__(self, settings: Stitching = DEFAULT) -> None:
@@ -108,6 +110,11 @@ class Stitcher:
     def open(self) -> int:
         """How many sightings wait for tiles that may still see their building."""
         return len(self._waiting)
+
+    @property
+    def waiting(self) -> Polygons:
+        """The outlines (N,) of the sightings that wait."""
+        return self._waiting.polygons
 
     def add(self, seen: Sightings, settled: float = math.inf) -> Stitched:
         """Take sightings, give the buildings that no later one can change.

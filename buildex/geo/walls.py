@@ -46,7 +46,10 @@ class WallsResult:
 
 
 def share_walls(
-    polygons: NDArray[np.object_], scores: NDArray[np.float64], settings: Walls = DEFAULT
+    polygons: NDArray[np.object_],
+    scores: NDArray[np.float64],
+    settings: Walls = DEFAULT,
+    held: Flags | None = None,
 ) -> WallsResult:
     """Let neighbours share one wall where they face each other across a gap or an overlap.
 
@@ -60,30 +63,37 @@ def share_walls(
         polygons: (N,) valid shapely Polygons in a metric unit.
         scores: (N,) above 0.
         settings: how far to go.
+        held: (N,) those that are finished: they come back bit for bit, the others come to
+            them, and no score is better. They do not overlap one another.
     """
+    if held is None:
+        held = np.zeros(len(polygons), dtype=bool)
     rank = np.empty(len(polygons), dtype=np.int64)
-    rank[np.lexsort((np.arange(len(polygons)), -scores))] = np.arange(len(polygons))
-    big = np.flatnonzero(shapely.area(polygons) >= max(settings.smallest, 1e-300))
+    rank[np.lexsort((np.arange(len(polygons)), -scores, ~held))] = np.arange(len(polygons))
+    big = np.flatnonzero(held | (shapely.area(polygons) >= max(settings.smallest, 1e-300)))
     alive = big[without_doubles(polygons[big], rank[big])]
-    out = _in_rounds(polygons[alive], scores[alive], settings)
+    out = _in_rounds(polygons[alive], scores[alive], held[alive], settings)
     large = np.array([p is not None and p.area >= settings.smallest for p in out], dtype=bool)
     kept = alive[large]
     moved = np.array([p is not polygons[k] for p, k in zip(out[large], kept, strict=True)])
     return WallsResult(out[large], kept, moved.astype(bool))
 
 
-def _in_rounds(polygons: Polygons, scores: NDArray[np.float64], settings: Walls) -> Polygons:
+def _in_rounds(
+    polygons: Polygons, scores: NDArray[np.float64], held: Flags, settings: Walls
+) -> Polygons:
     """Share walls; a row in which a building is spoilt is done again with that one fixed."""
     near = _neighbours(polygons, settings.gap)
     graph = csr_matrix((np.ones(len(near[0])), near), shape=(len(polygons),) * 2)
     count, rows = connected_components(graph, directed=False)
     out = polygons.copy()
-    fixed = np.zeros(len(polygons), dtype=bool)
-    todo = np.flatnonzero(np.bincount(rows, minlength=count)[rows] > 1)
+    fixed = held.copy()
+    busy = np.bincount(rows, ~held, minlength=count) > 0
+    todo = np.flatnonzero((np.bincount(rows, minlength=count)[rows] > 1) & busy[rows])
     for attempt in itertools.count():
         if len(todo) == 0:
             break
-        out[todo], lost = _once(polygons[todo], scores[todo], fixed[todo], settings)
+        out[todo], lost = _once(polygons[todo], scores[todo], (fixed[todo], held[todo]), settings)
         spoilt = _intruders(out, polygons, near)
         spoilt[todo] |= lost
         spoilt &= ~fixed
@@ -115,17 +125,23 @@ def _intruders(out: Polygons, originals: Polygons, near: tuple[Index, Index]) ->
 
 
 def _once(
-    polygons: Polygons, scores: NDArray[np.float64], fixed: Flags, settings: Walls
+    polygons: Polygons, scores: NDArray[np.float64], still: tuple[Flags, Flags], settings: Walls
 ) -> tuple[Polygons, Flags]:
-    """One round: the polygons, None where one is lost, and those not fixed that it spoilt."""
+    """One round: the polygons, None where one is lost, and those not fixed that it spoilt.
+
+    `still` says which are fixed, so that no neighbour pushes them, and which of these are
+    held, so that none cuts them either.
+    """
+    fixed, held = still
     out, broken = polygons.copy(), np.zeros(len(polygons), dtype=bool)
     for _ in range(PASSES):
         here = np.flatnonzero(~shapely.is_missing(out))
-        still = (fixed | broken)[here]
-        shapes, new = _moved(out[here], scores[here], still, settings)
+        stiff = (fixed | broken)[here]
+        shapes, new = _moved(out[here], scores[here], stiff, settings)
         broken[here] |= new
-        order = np.lexsort((here, -scores[here]))
-        out[here] = separated(Crowd(shapes, polygons[here], still), order, settings)
+        order = np.lexsort((here, -scores[here], ~held[here]))
+        crowd = Crowd(shapes, polygons[here], stiff, held[here])
+        out[here] = separated(crowd, order, settings)
     change = np.abs(shapely.area(out) - shapely.area(polygons))
     spoilt = ~(change <= settings.most_change * shapely.area(polygons))
     spoilt |= broken | (_spiked(out) & ~_spiked(polygons))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import shutil
 import tempfile
@@ -28,18 +29,25 @@ def check_output(path: str | Path, overwrite: bool = False) -> None:
         raise OutputError(f"folder `{folder}` cannot be written", hint="write elsewhere")
 
 
+def clear_beside(path: Path) -> None:
+    """Remove what a killed program left of writing beside `path`; nobody may write there now."""
+    path = path.absolute()
+    for folder in path.parent.glob(f".{glob.escape(path.name)}-*"):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 @contextmanager
 def beside(path: Path) -> Iterator[Path]:
     """A path in an empty folder beside `path` to write to; its files are moved on success.
 
-    All files that were written to that folder move, so sidecar files come along. After an
-    error nothing is left of them.
+    All files that were written to that folder move, so sidecar files come along; the one at
+    the path is the last. After an error nothing is left of them.
     """
     path = path.absolute()
     folder = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
     try:
         yield folder / path.name
-        for file in sorted(folder.iterdir()):
+        for file in sorted(folder.iterdir(), key=lambda file: (file.name == path.name, file.name)):
             file.replace(path.parent / file.name)
     except OSError as error:
         raise OutputError(

@@ -10,7 +10,10 @@ where it is coarser; a pixel is valid if the source pixel under its centre is.
 from __future__ import annotations
 
 import math
+import os
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,7 @@ from rasterio.windows import Window
 from buildex.geo.boxes import PixelBox
 from buildex.geo.grid import Grid, snapped_grid
 from buildex.io import output
+from buildex.io.ground import GroundMap
 from buildex.io.source import Source, Stretch, damaged, describe, opened
 from buildex.io.warp import flattened, ground_unit, source_box, warped
 
@@ -37,6 +41,21 @@ BLOCK, SMALLEST_BLOCK = 512, 16  # pixels of the grid
 MAX_SOURCE_SIDE = 2048  # source pixels that one block may need along a side
 MAX_BEND = 0.02  # pixels by which a block may miss its place
 CACHED_BLOCKS = 64
+CACHE_MB = 256
+
+
+@contextmanager
+def small_cache() -> Iterator[None]:
+    """GDAL keeps no more than `CACHE_MB` of decoded blocks, unless `GDAL_CACHEMAX` is set.
+
+    Its own rule is 5 % of the machine's memory, which is much, and on a large machine more
+    than all the rest. It must stand before the process reads its first block.
+    """
+    if "GDAL_CACHEMAX" in os.environ:
+        yield
+        return
+    with rasterio.Env(GDAL_CACHEMAX=CACHE_MB):
+        yield
 
 
 class Mosaic:
@@ -128,6 +147,24 @@ class Mosaic:
                 image[here.slices] = block[0][there.slices]
                 valid[here.slices] = block[1][there.slices]
         return image, valid
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What tells this mosaic from another, without reading it: for a run that goes on."""
+        own = self._source.grid
+        about = os.stat(self.path) if os.path.exists(self.path) else None
+        return {
+            "name": Path(self.path).name,
+            "bytes": None if about is None else about.st_size,
+            "time": None if about is None else about.st_mtime_ns,
+            "crs": own.crs,
+            "transform": list(own.transform)[:6],
+            "size": [own.width, own.height],
+        }
+
+    def ground_map(self) -> GroundMap | None:
+        """Where there may be ground, if a coarse overview tells it."""
+        return GroundMap.of(self._source, self.grid)
 
     def _origin(self) -> tuple[int, int]:
         """The grid's origin in pixels from the CRS's, modulo the side of a block."""

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
 
-import geopandas
 import numpy as np
-import pyogrio
 import shapely
 from numpy.typing import NDArray
 
@@ -18,18 +13,22 @@ from buildex.errors import CrsError, VectorError
 from buildex.geo.assembly import lone_parts
 from buildex.geo.footprints import Footprints, Polygons, object_array, repaired
 from buildex.io import crs as systems
-from buildex.io import output, tags
+from buildex.io import tags
 from buildex.io.layers import Bounds, Table, read_table
+from buildex.io.portions import (
+    DRIVERS,
+    LAYER,
+    check_output,
+    layer_crs,
+    placed,
+    portions_of,
+    to_batch,
+    write_layer,
+)
 
-LAYER = "buildings"
-DRIVERS = {
-    ".gpkg": "GPKG",
-    ".geojson": "GeoJSON",
-    ".fgb": "FlatGeobuf",
-    ".parquet": "Parquet",
-    ".shp": "ESRI Shapefile",
-}
-SIDECARS = (".shx", ".dbf", ".prj", ".cpg", ".qix", ".sbn", ".sbx", ".shp.xml")
+__all__ = [
+    "DRIVERS", "RepairCounts", "check_output", "read_area", "read_footprints", "write_footprints",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -111,21 +110,6 @@ def read_area(path: str | Path, target_crs: str, crs: str | None = None) -> shap
     return area
 
 
-def check_output(path: str | Path, overwrite: bool = False) -> None:
-    """Make sure, before the work, that `write_footprints` will be able to write.
-
-    Raises:
-        VectorError: if the extension names no format.
-        OutputError: if the file exists already or its folder cannot be written.
-    """
-    if Path(path).suffix.lower() not in DRIVERS:
-        raise VectorError(
-            f"`{Path(path).name}` names no known vector format",
-            hint=f"use one of the extensions {', '.join(DRIVERS)}",
-        )
-    output.check_output(path, overwrite)
-
-
 def write_footprints(
     path: str | Path,
     footprints: Footprints,
@@ -147,22 +131,15 @@ def write_footprints(
     """
     check_output(path, overwrite)
     path = Path(path)
-    driver = DRIVERS[path.suffix.lower()]
-    if driver == "GeoJSON":
-        moved = _moved(footprints.polygons, footprints.crs, systems.WGS84)
-        footprints = footprints.moved(moved, systems.WGS84)
+    target = layer_crs(path, footprints.crs)
+    footprints = footprints.moved(_moved(footprints.polygons, footprints.crs, target), target)
     if credit:
         column = np.full(len(footprints), credit, dtype=object)
         columns = {**footprints.columns, "credit": column}
         footprints = Footprints(footprints.polygons, footprints.crs, columns)
-    with output.beside(path) as place:
-        if driver == "Parquet":
-            _frame(footprints).to_parquet(place, index=False)
-        else:
-            _write(place, footprints, driver, layer, credit)
-        if driver == "ESRI Shapefile":
-            for suffix in SIDECARS:
-                path.with_suffix(suffix).unlink(missing_ok=True)
+    with placed(path) as place:
+        schema = to_batch(footprints.take(np.zeros(0, dtype=np.int64))).schema
+        write_layer(place, portions_of(footprints), schema, target, layer, credit)
 
 
 def _source_crs(own: str | None, given: str | None, path: str | Path) -> str:
@@ -225,41 +202,3 @@ def _moved(polygons: NDArray[np.object_], source: str, target: str) -> NDArray[n
         polygons, lambda points: systems.reprojected(points, source, target)
     )
     return moved
-
-
-def _frame(footprints: Footprints) -> Any:
-    columns = dict(footprints.columns)
-    return geopandas.GeoDataFrame(columns, geometry=footprints.polygons, crs=footprints.crs)
-
-
-def _write(path: Path, footprints: Footprints, driver: str, layer: str, credit: str) -> None:
-    options: Mapping[str, Any] = {
-        "GeoJSON": {"RFC7946": "YES", "COORDINATE_PRECISION": "8"},
-        "ESRI Shapefile": {"DBF_DATE_LAST_UPDATE": "1970-01-01"},
-    }.get(driver, {})
-    if driver == "GPKG" and credit:
-        told = {"DESCRIPTION": credit}
-        options = {**options, "layer_options": told, "layer_metadata": {"CREDIT": credit}}
-    with _timeless():
-        pyogrio.raw.write(
-            str(path),
-            geometry=shapely.to_wkb(footprints.polygons),
-            field_data=[np.asarray(values) for values in footprints.columns.values()],
-            fields=list(footprints.columns),
-            driver=driver,
-            layer=path.stem if driver == "ESRI Shapefile" else layer,
-            geometry_type="Polygon",
-            crs=footprints.crs,
-            encoding="UTF-8",
-            **options,
-        )
-
-
-@contextmanager
-def _timeless() -> Iterator[None]:
-    """Files written here carry the same date whenever they are written."""
-    pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": "1970-01-01T00:00:00.000Z"})
-    try:
-        yield
-    finally:
-        pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": None})

@@ -7,6 +7,7 @@ the environment (an installed wheel).
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 from pathlib import Path
@@ -39,6 +40,14 @@ def find_model(name: str = DEFAULT_MODEL) -> Path:
         f"unknown model `{name}`",
         hint=f"known models: {known}; or give the path of a model folder",
     )
+
+
+def digest(folder: Path) -> str:
+    """SHA-256 of a model's files: two models of one name and version are told apart."""
+    total = hashlib.sha256()
+    for path in sorted(path for path in folder.iterdir() if path.is_file()):
+        total.update(path.name.encode() + hashlib.sha256(path.read_bytes()).digest())
+    return total.hexdigest()
 
 
 def model_names() -> list[str]:

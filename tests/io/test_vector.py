@@ -212,7 +212,7 @@ def test_after_a_failure_nothing_is_left(tmp_path, monkeypatch):
     def fail(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(pyogrio.raw, "write", fail)
+    monkeypatch.setattr(pyogrio, "write_arrow", fail)
     with pytest.raises(OutputError, match="No space left on device"):
         write_footprints(tmp_path / "x.gpkg", houses())
     assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,165 @@
+"""Layers of buildings, written in portions: as large as a disk, never as a whole in memory.
+
+Portions are Arrow record batches with one column of WKB named `geometry`. GDAL pulls them
+one after the other; GeoParquet is written by pyarrow. The same portions give the same bytes,
+others the same features.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+import pyogrio
+import pyproj
+import shapely
+
+from buildex.errors import OutputError, VectorError
+from buildex.geo.footprints import Footprints
+from buildex.io import crs as systems
+from buildex.io import output
+
+LAYER = "buildings"
+GEOMETRY = "geometry"
+DRIVERS = {
+    ".gpkg": "GPKG",
+    ".geojson": "GeoJSON",
+    ".fgb": "FlatGeobuf",
+    ".parquet": "Parquet",
+    ".shp": "ESRI Shapefile",
+}
+OPTIONS: Mapping[str, Mapping[str, str]] = {
+    "GeoJSON": {"RFC7946": "YES", "COORDINATE_PRECISION": "8"},
+    "ESRI Shapefile": {"DBF_DATE_LAST_UPDATE": "1970-01-01"},
+}
+SIDECARS = (".shx", ".dbf", ".prj", ".cpg", ".qix", ".sbn", ".sbx", ".shp.xml")
+ROWS = 4096  # buildings that are handed over at once
+
+
+def check_output(path: str | Path, overwrite: bool = False) -> None:
+    """Make sure, before the work, that a layer can be written.
+
+    Raises:
+        VectorError: if the extension names no format.
+        OutputError: if the file exists already or its folder cannot be written.
+    """
+    if Path(path).suffix.lower() not in DRIVERS:
+        raise VectorError(
+            f"`{Path(path).name}` names no known vector format",
+            hint=f"use one of the extensions {', '.join(DRIVERS)}",
+        )
+    output.check_output(path, overwrite)
+
+
+def layer_crs(path: str | Path, crs: str) -> str:
+    """The CRS in which a layer is written: EPSG:4326 for GeoJSON (RFC 7946), else the given."""
+    return systems.WGS84 if Path(path).suffix.lower() == ".geojson" else crs
+
+
+def to_batch(footprints: Footprints) -> pa.RecordBatch:
+    """Buildings as a portion of a layer."""
+    arrays = [pa.array(values) for values in footprints.columns.values()]
+    arrays = [a.cast(pa.string()) if a.type == pa.null() else a for a in arrays]
+    shapes = pa.array(shapely.to_wkb(footprints.polygons), type=pa.binary())
+    return pa.RecordBatch.from_arrays([*arrays, shapes], [*footprints.columns, GEOMETRY])
+
+
+def write_layer(
+    path: Path,
+    portions: Iterable[pa.RecordBatch],
+    schema: pa.Schema,
+    crs: str,
+    layer: str = LAYER,
+    credit: str = "",
+) -> None:
+    """Write portions of buildings as one layer; the path's extension chooses the format.
+
+    Args:
+        path: where to; nothing is moved from here, see `io.output.beside`.
+        portions: as `to_batch` makes them, all of one schema.
+        schema: theirs.
+        crs: the CRS of their coordinates, see `layer_crs`.
+        layer: name of the layer where the format has names.
+        credit: whom to thank for the data; a GeoPackage says it of its layer.
+
+    Raises:
+        OutputError: if it cannot be written.
+    """
+    driver = DRIVERS[path.suffix.lower()]
+    if driver == "Parquet":
+        _write_parquet(path, portions, schema, crs)
+        return
+    options: dict[str, Any] = dict(OPTIONS.get(driver, {}))
+    if driver == "GPKG" and credit:
+        told = {"DESCRIPTION": credit}
+        options |= {"layer_options": told, "layer_metadata": {"CREDIT": credit}}
+    reader = pa.RecordBatchReader.from_batches(schema, portions)
+    try:
+        with _timeless():
+            pyogrio.write_arrow(
+                reader,
+                str(path),
+                driver=driver,
+                layer=path.stem if driver == "ESRI Shapefile" else layer,
+                geometry_name=GEOMETRY,
+                geometry_type="Polygon",
+                crs=crs,
+                encoding="UTF-8",
+                **options,
+            )
+    except (RuntimeError, pa.ArrowException) as error:
+        raise OutputError(f"`{path}` cannot be written: {error}", hint="write elsewhere") from error
+
+
+@contextmanager
+def placed(path: Path) -> Iterator[Path]:
+    """Where to write a layer so that it appears at `path` when it is complete, over an older."""
+    with output.beside(path) as place:
+        yield place
+        if DRIVERS[path.suffix.lower()] == "ESRI Shapefile":
+            for suffix in SIDECARS:
+                path.with_suffix(suffix).unlink(missing_ok=True)
+
+
+def portions_of(footprints: Footprints) -> Iterator[pa.RecordBatch]:
+    """Buildings in memory as portions."""
+    for start in range(0, len(footprints), ROWS):
+        yield to_batch(footprints.take(np.arange(start, min(start + ROWS, len(footprints)))))
+
+
+def _write_parquet(
+    path: Path, portions: Iterable[pa.RecordBatch], schema: pa.Schema, crs: str
+) -> None:
+    """GeoParquet 1.0; its bounding box is known only at the end."""
+    low, high = np.full(2, np.inf), np.full(2, -np.inf)
+    with pyarrow.parquet.ParquetWriter(path, schema) as writer:
+        for batch in portions:
+            writer.write_batch(batch)
+            bounds = shapely.bounds(shapely.from_wkb(batch.column(GEOMETRY).to_numpy(False)))
+            low = np.minimum(low, bounds[:, :2].min(axis=0, initial=np.inf))
+            high = np.maximum(high, bounds[:, 2:].max(axis=0, initial=-np.inf))
+        column: dict[str, Any] = {
+            "encoding": "WKB",
+            "geometry_types": ["Polygon"],
+            "crs": pyproj.CRS.from_user_input(crs).to_json_dict(),
+        }
+        if np.isfinite(low).all():
+            column["bbox"] = [*low.tolist(), *high.tolist()]
+        geo = {"version": "1.0.0", "primary_column": GEOMETRY, "columns": {GEOMETRY: column}}
+        writer.add_key_value_metadata({"geo": json.dumps(geo)})
+
+
+@contextmanager
+def _timeless() -> Iterator[None]:
+    """Files written here carry the same date whenever they are written."""
+    pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": "1970-01-01T00:00:00.000Z"})
+    try:
+        yield
+    finally:
+        pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": None})

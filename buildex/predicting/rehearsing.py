@@ -1,0 +1,123 @@
+"""What a run would do, how long it would take, and what it would need: `predict --dry-run`."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from buildex.geo.instances import Tile
+from buildex.geo.tiles import TilePlace
+from buildex.io.raster import CACHE_MB, Mosaic, small_cache
+from buildex.predicting.seeing import Eye
+from buildex.predicting.settings import Pixels, PredictConfig, Segmenter
+from buildex.predicting.survey import Survey
+
+PROBED = 4  # batches that are tried
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What a run would do.
+
+    Attributes:
+        mosaic: name of the mosaic.
+        crs: of the working grid.
+        gsd: of the working grid in metres.
+        native_gsd: of the mosaic in metres.
+        width: of the working grid in pixels.
+        height: of the working grid in pixels.
+        tiles: to be read.
+        skipped: outside the area of interest, or known to show no ground.
+        probed: tiles that were tried to tell the time.
+        seconds: expected, for reading, network and decoding one after the other; they
+            overlap, so it takes less where cores are free.
+        memory_mib: expected peak.
+    """
+
+    mosaic: str
+    crs: str
+    gsd: float
+    native_gsd: float
+    width: int
+    height: int
+    tiles: int
+    skipped: int
+    probed: int
+    seconds: float
+    memory_mib: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """The outlook as plain values, for JSON."""
+        return dataclasses.asdict(self)
+
+    def text(self) -> str:
+        """The outlook for a person."""
+        return (
+            f"{self.mosaic}: {self.native_gsd:.3f} m a pixel, seen as {self.width} x {self.height} "
+            f"pixels of {self.gsd:g} m in {self.crs}\n"
+            f"{self.tiles} tiles to read, {self.skipped} outside the area or without ground\n"
+            f"about {self.seconds:.0f} s, from {self.probed} tiles; about {self.memory_mib:.0f} "
+            f"MiB of memory; nothing was written"
+        )
+
+
+def rehearse(
+    mosaic_path: str, segmenter: Segmenter, config: PredictConfig | None = None
+) -> Outlook:
+    """Say what `predict` would do; writes nothing.
+
+    Raises:
+        BuildexError: for a mosaic or area that cannot be used.
+    """
+    config = config or PredictConfig()
+    with small_cache(), Mosaic.open(mosaic_path, gsd=segmenter.gsd, crs=config.crs) as mosaic:
+        survey = Survey.of(
+            mosaic.grid, segmenter.size, config.overlap, config.aoi, mosaic.ground_map()
+        )
+        places = [p for row in survey.rows() for p in row if survey.ground(p.box)]
+        step = max(1, len(places) // (PROBED * config.batch_size))
+        tried = places[::step][: PROBED * config.batch_size]
+        seconds = _tried(mosaic, Eye(segmenter, survey, config), tried)
+        grid = mosaic.grid
+        return Outlook(
+            mosaic=Path(mosaic_path).name,
+            crs=grid.crs,
+            gsd=grid.gsd,
+            native_gsd=mosaic.native_gsd,
+            width=grid.width,
+            height=grid.height,
+            tiles=len(places),
+            skipped=len(survey.cover) - len(places),
+            probed=len(tried),
+            seconds=seconds * len(places),
+            memory_mib=_peak_mib() + CACHE_MB,
+        )
+
+
+def _tried(pixels: Pixels, eye: Eye, places: list[TilePlace]) -> float:
+    """Seconds for a tile; the first batch, which warms the network up, does not count."""
+    size, spent = eye.batch_size, []
+    for start in range(0, len(places), size):
+        part = places[start : start + size]
+        started = time.perf_counter()
+        read = [(place, Tile(*pixels.read(place.box), place.box)) for place in part]
+        batch = [(place, tile) for place, tile in read if tile.valid.any()]
+        for (place, tile), maps in zip(batch, eye.answers(batch), strict=True):
+            list(eye.sightings(place, tile, maps))
+        spent.append((time.perf_counter() - started, len(part)))
+    counted = spent[1:] or spent
+    return sum(t for t, _ in counted) / max(1, sum(n for _, n in counted))
+
+
+def _peak_mib() -> float:
+    """The most memory this process has had; 0 where the system does not tell."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0.0
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit

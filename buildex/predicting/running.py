@@ -1,0 +1,181 @@
+"""A run of `buildex predict`: from a mosaic to a layer, with a journal between them."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import shapely
+
+from buildex.config import Track, silent
+from buildex.geo.footprints import Footprints, repaired
+from buildex.io.crs import reprojected
+from buildex.io.journal import Journal, SeenRow
+from buildex.io.output import clear_beside
+from buildex.io.portions import check_output, layer_crs, placed, to_batch, write_layer
+from buildex.io.raster import Mosaic, small_cache
+from buildex.io.sighted import from_table, to_table
+from buildex.predicting.drawing import Drawer
+from buildex.predicting.report import PredictReport
+from buildex.predicting.seeing import Eye, RowSeen, Watch, see
+from buildex.predicting.settings import PredictConfig, Segmenter
+from buildex.predicting.survey import Survey
+
+
+def predict(
+    mosaic_path: str,
+    output: Path,
+    segmenter: Segmenter,
+    config: PredictConfig | None = None,
+    *,
+    model: tuple[str, str] = ("", ""),
+    digest: str = "",
+    track: Track = silent,
+) -> PredictReport:
+    """Draw the buildings of a mosaic.
+
+    What is finished is kept in `OUTPUT.journal` until the output is complete; the same call
+    goes on from there.
+
+    Args:
+        mosaic_path: any raster that GDAL opens.
+        output: .gpkg, .geojson, .fgb, .parquet or .shp.
+        segmenter: the network.
+        config: settings.
+        model: name and version to write beside each building.
+        digest: what tells this model from others of that name and version.
+        track: progress over tiles.
+
+    Raises:
+        BuildexError: for a mosaic, area or output that cannot be used, or a journal of
+            another run; no output is written.
+    """
+    config = config or PredictConfig()
+    started = time.perf_counter()
+    going_on = Journal.of(output).is_file() and not config.restart
+    check_output(output, config.overwrite or going_on)
+    with small_cache(), Mosaic.open(mosaic_path, gsd=segmenter.gsd, crs=config.crs) as mosaic:
+        survey = Survey.of(
+            mosaic.grid, segmenter.size, config.overlap, config.aoi, mosaic.ground_map()
+        )
+        eye = Eye(segmenter, survey, config)
+        crs = layer_crs(output, mosaic.source_crs)
+        plan = {
+            "mosaic": mosaic.identity,
+            "model": {"name": model[0], "version": model[1], "digest": digest},
+            "options": {**config.plan(), "threshold": eye.threshold, "aoi": _hashed(config.aoi)},
+        }
+        with Journal.opened(output, plan, restart=config.restart) as journal:
+            run = _Run(journal, eye, Drawer(survey, config, model), crs, track)
+            if not journal.kept(output):
+                check_output(output, config.overwrite)
+                run.go_on()
+                run.see(mosaic)
+                run.write(output)
+            figures = run.report()
+            journal.remove()
+    return PredictReport(
+        mosaic=Path(mosaic_path).name,
+        output=str(output),
+        model=" ".join(part for part in model if part),
+        seconds=time.perf_counter() - started,
+        **figures,
+    )
+
+
+class _Run:
+    """One run, and how far it has come."""
+
+    def __init__(self, journal: Journal, eye: Eye, drawer: Drawer, crs: str, track: Track) -> None:
+        self._journal, self._eye, self._drawer, self._crs = journal, eye, drawer, crs
+        self._watch = Watch(track, self._note)
+        self._started = time.perf_counter()
+        self._next_row = self._tiles = self._resumed = self._buildings = 0
+
+    def go_on(self) -> None:
+        """Take up what an earlier run has finished: its rows are stitched again, not seen."""
+        for row in self._journal.rows():
+            self._buildings += len(self._drawer.add(row.number, from_table(row.seen)))
+            self._next_row = row.number + 1
+            self._resumed += row.tiles
+
+    def see(self, mosaic: Mosaic) -> None:
+        """Look at the rows that are left."""
+        self._started = time.perf_counter()
+        see(mosaic, self._eye, self._watch, self._take, self._next_row)
+        last = self._batch(self._drawer.finish())
+        self._journal.put_last(self._eye.survey.cover.rows, last)
+
+    def write(self, output: Path) -> None:
+        """Put all buildings in their place, at once."""
+        clear_beside(output)
+        with self._watch.times.spent("writing"), placed(output) as place:
+            write_layer(place, self._journal.layer(), self._schema(), self._crs)
+            self._journal.promise(place)
+
+    def report(self) -> dict[str, Any]:
+        """The figures of a `PredictReport` that the run knows, by name."""
+        watch, times = self._watch, self._watch.times
+        tiles = sum(self._journal.tiles())
+        seconds = max(time.perf_counter() - self._started, 1e-9)
+        return {
+            **_totals(self._journal.layer()),
+            "tiles": tiles,
+            "skipped": self._eye.survey.count() - tiles,
+            "resumed": self._resumed,
+            "tiles_per_second": self._tiles / seconds,
+            "km2_per_hour": watch.km2 / seconds * 3600,
+            **{f"seconds_{name}": value for name, value in vars(times).items()},
+        }
+
+    def _take(self, row: RowSeen) -> None:
+        """Draw what is final with a row, and commit both."""
+        times = self._watch.times
+        with times.spent("geometry"):
+            drawn = self._batch(self._drawer.add(row.number, row.seen))
+        with times.spent("writing"):
+            self._journal.put(SeenRow(row.number, row.tiles, to_table(row.seen)), drawn)
+        self._buildings += len(drawn)
+        self._tiles += row.tiles
+
+    def _batch(self, footprints: Footprints) -> pa.RecordBatch:
+        return to_batch(to_crs(footprints, self._crs))
+
+    def _schema(self) -> pa.Schema:
+        return next(self._journal.layer()).schema
+
+    def _note(self) -> str:
+        hours = max(time.perf_counter() - self._started, 1e-9) / 3600
+        return f"{self._watch.km2 / hours:.2f} km2/h, {self._buildings} buildings"
+
+
+def _totals(portions: Iterator[pa.RecordBatch]) -> dict[str, Any]:
+    """Sums over all buildings."""
+    buildings, joined, area = 0, 0, 0.0
+    for portion in portions:
+        buildings += portion.num_rows
+        area += float(np.sum(portion.column("area_m2").to_numpy(zero_copy_only=False)))
+        joined += int(np.sum(portion.column("joined").to_numpy(zero_copy_only=False)))
+    return {"buildings": buildings, "area_m2": area, "joined": joined}
+
+
+def to_crs(footprints: Footprints, crs: str) -> Footprints:
+    """The same footprints in another CRS; valid there, too: rounding may cross hair-thin necks."""
+    moved = shapely.transform(
+        footprints.polygons, lambda points: reprojected(points, footprints.crs, crs)
+    )
+    for k in np.flatnonzero(~shapely.is_valid(moved)):
+        moved[k] = repaired(moved[k])[0]
+    return footprints.moved(moved, crs)
+
+
+def _hashed(path: Path | None) -> str | None:
+    """What a file holds, in short; its name where it is not on a disk."""
+    if path is None:
+        return None
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else str(path)

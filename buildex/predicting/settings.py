@@ -1,0 +1,123 @@
+"""What prediction needs: a segmenter, pixels, and settings."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from buildex.errors import ConfigError
+from buildex.geo.boxes import PixelBox
+from buildex.geo.finishing import Finishing
+from buildex.geo.grid import Grid
+from buildex.geo.grouping import GroupingMethod
+from buildex.geo.instances import RoiMaps, Tile
+from buildex.geo.keypoints import RoiCodec
+from buildex.geo.regularize import Method, Regularizing
+from buildex.geo.walls import Walls
+
+FREE = ("aoi", "batch_size", "overwrite", "restart")  # options an interrupted run may change
+
+
+class Segmenter(Protocol):
+    """What stands between tiles and polygons: a network, or an oracle in its place.
+
+    Attributes:
+        size: side of its input in pixels.
+        gsd: metres per pixel that it expects.
+        codec: how its maps are drawn.
+        threshold: score from which its answers are buildings, where the user names none.
+    """
+
+    size: int
+    gsd: float
+    codec: RoiCodec
+    threshold: float
+
+    def __call__(self, tiles: Sequence[Tile], score: float = 0.0) -> list[RoiMaps]:
+        """Say what is in each tile; what scores lower may be left out, which saves its time."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictConfig:
+    """How to draw the buildings of a mosaic."""
+
+    aoi: Path | None = field(
+        default=None, metadata={"help": "Draw only buildings whose centre is in this area."}
+    )
+    overlap: int = field(
+        default=128, metadata={"help": "Pixels that neighbouring tiles share (10 cm each)."}
+    )
+    threshold: float | None = field(
+        default=None,
+        metadata={"help": "Score from which a building is drawn, 0 to 1; else the model's own."},
+    )
+    grouping: GroupingMethod = field(
+        default="contour",
+        metadata={"help": "How corners become polygons: along the mask, as in the paper, or none."},
+    )
+    min_area: float = field(default=1.5, metadata={"help": "Smallest building in square metres."})
+    regularize: Method = field(
+        default="right-angles",
+        metadata={"help": "How outlines are squared up; none leaves them as they were seen."},
+    )
+    tolerance: float | None = field(
+        default=None,
+        metadata={
+            "help": "Metres that squaring may move an outline, at most; else 6 pixels, and "
+            "one where all its corners were surely seen."
+        },
+    )
+    gap: float = field(
+        default=0.1, metadata={"help": "Metres across which neighbours come to share a wall."}
+    )
+    batch_size: int = field(default=4, metadata={"help": "Tiles per step of the network."})
+    crs: str | None = field(
+        default=None, metadata={"help": "CRS of a mosaic that has none, e.g. EPSG:32737."}
+    )
+    overwrite: bool = field(default=False, metadata={"help": "Replace the output if it exists."})
+    restart: bool = field(
+        default=False, metadata={"help": "Begin anew, whatever an interrupted run has left."}
+    )
+
+    def __post_init__(self) -> None:
+        if self.threshold is not None and not 0 < self.threshold <= 1:
+            raise ConfigError(f"threshold is {self.threshold}", hint="use a number from 0 to 1")
+        if self.batch_size < 1:
+            raise ConfigError(f"batch size is {self.batch_size}", hint="use 1 or more")
+        for name in ("tolerance", "gap", "min_area"):
+            value = getattr(self, name)
+            if value is not None and not value >= 0:
+                raise ConfigError(f"{name} is {value}", hint="use 0 or more")
+
+    def finishing(self, gsd: float) -> Finishing:
+        """How outlines become footprints, on pixels of `gsd` metres."""
+        tolerance = 6 * gsd if self.tolerance is None else self.tolerance
+        return Finishing(
+            Regularizing(method=self.regularize, tolerance=tolerance),
+            surest=gsd,
+            walls=Walls(gap=self.gap, smallest=self.min_area),
+        )
+
+    def plan(self) -> dict[str, Any]:
+        """The options on which the buildings depend, as plain values; the area by itself."""
+        return {k: v for k, v in dataclasses.asdict(self).items() if k not in FREE}
+
+
+class Pixels(Protocol):
+    """Where tiles come from: a mosaic on its working grid."""
+
+    @property
+    def grid(self) -> Grid:
+        """The working grid: metric, north-up."""
+        ...
+
+    def read(self, box: PixelBox) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+        """RGB (h, w, 3) and validity (h, w) of a box, which may reach beyond the grid."""
+        ...

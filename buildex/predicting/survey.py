@@ -1,0 +1,106 @@
+"""Which tiles a run looks at, row by row."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import shapely
+
+from buildex.errors import ConfigError, VectorError
+from buildex.geo.boxes import PixelBox
+from buildex.geo.grid import Grid
+from buildex.geo.tiles import Cover, TilePlace, cover
+from buildex.io.vector import read_area
+
+
+def everywhere(box: PixelBox) -> bool:
+    """Whether there may be ground in a box, where nothing is known of it."""
+    return True
+
+
+@dataclass(frozen=True)
+class Survey:
+    """The tiles of a run.
+
+    Attributes:
+        grid: the working grid.
+        cover: all tiles of it.
+        area: the area of interest in pixels, if there is one.
+        ground: whether there may be ground in a box; asked before it is read.
+    """
+
+    grid: Grid
+    cover: Cover
+    area: shapely.Geometry | None = None
+    ground: Callable[[PixelBox], bool] = everywhere
+
+    @classmethod
+    def of(
+        cls,
+        grid: Grid,
+        size: int,
+        overlap: int,
+        aoi: Path | None = None,
+        ground: Callable[[PixelBox], bool] | None = None,
+    ) -> Survey:
+        """The tiles of `size` pixels that cover a grid, or an area of interest in it.
+
+        Raises:
+            ConfigError: if the overlap does not suit the size.
+            VectorError: if the area cannot be read or lies elsewhere.
+        """
+        if not 0 <= overlap <= size // 2:
+            raise ConfigError(
+                f"an overlap of {overlap} pixels does not suit tiles of {size}",
+                hint=f"use 0 to {size // 2}",
+            )
+        return cls(
+            grid, cover(grid, size, overlap), _area_of_interest(aoi, grid), ground or everywhere
+        )
+
+    def rows(self, first: int = 0) -> Iterator[list[TilePlace]]:
+        """The tiles that the area touches, for each row that has some, from row `first`."""
+        for row in range(first, self.cover.rows):
+            places = [
+                TilePlace(row, col, self.cover.box(row, col)) for col in range(self.cover.cols)
+            ]
+            if self.area is not None:
+                places = [place for place in places if _meets(self.area, place.box)]
+            if places:
+                yield places
+
+    def count(self, first: int = 0) -> int:
+        """How many tiles `rows` gives."""
+        if self.area is None:
+            return max(0, self.cover.rows - first) * self.cover.cols
+        return sum(len(places) for places in self.rows(first))
+
+    def settled(self, row: int) -> float:
+        """The y in pixels that no tile after a row reaches north of."""
+        return self.cover.box(row + 1, 0).y0 if row + 1 < self.cover.rows else math.inf
+
+    def owned_km2(self, place: TilePlace) -> float:
+        """Square kilometres of ground that a tile owns."""
+        core = self.cover.core(place.row, place.col)
+        return core.width * core.height * self.grid.gsd**2 / 1e6
+
+
+def _area_of_interest(path: Path | None, grid: Grid) -> shapely.Geometry | None:
+    """The area of interest in pixels of the working grid."""
+    if path is None:
+        return None
+    area = shapely.transform(read_area(path, grid.crs), grid.to_pixel)
+    if not area.intersects(shapely.box(0, 0, grid.width, grid.height)):
+        raise VectorError(
+            f"the area of interest `{path.name}` does not touch the mosaic",
+            hint="check that both are of the same place",
+        )
+    shapely.prepare(area)
+    return area
+
+
+def _meets(area: shapely.Geometry, box: PixelBox) -> bool:
+    return bool(area.intersects(shapely.box(box.x0, box.y0, box.x1, box.y1)))

@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import shapely
+
+from buildex.io.portions import DRIVERS, layer_crs, placed, portions_of, to_batch, write_layer
+from buildex.io.vector import read_footprints, write_footprints
+from tests.io.made import houses
+
+
+@pytest.mark.parametrize("suffix", DRIVERS)
+def test_portions_make_the_same_layer_as_the_whole(tmp_path, suffix):
+    made = houses()
+    whole, parts = tmp_path / "whole" / f"x{suffix}", tmp_path / "parts" / f"x{suffix}"
+    for path in (whole, parts):
+        path.parent.mkdir()
+    crs = layer_crs(whole, made.crs)
+    write_footprints(whole, made)
+    back, _ = read_footprints(whole)
+    moved = back.moved(back.polygons, crs) if suffix == ".geojson" else made
+    portions = [to_batch(moved.take(np.array([k]))) for k in range(len(moved))]
+    with placed(parts) as place:
+        write_layer(place, iter([portions[0].slice(0, 0), *portions]), portions[0].schema, crs)
+    found, _ = read_footprints(parts)
+    assert len(found) == len(made) > 1
+    assert shapely.to_wkb(found.polygons).tolist() == shapely.to_wkb(back.polygons).tolist()
+    for name, values in back.columns.items():
+        assert found.columns[name].tolist() == values.tolist()
+
+
+def test_a_layer_in_memory_is_handed_over_in_order():
+    made = houses()
+    parts = list(portions_of(made))
+    assert sum(part.num_rows for part in parts) == len(made)
+    assert parts[0].schema.names == [*made.columns, "geometry"]

@@ -1,0 +1,216 @@
+"""A run that is killed goes on where it stopped, and ends as if nothing had happened."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyogrio
+import pytest
+import rasterio
+import shapely
+from rasterio.transform import from_origin
+
+from buildex.errors import OutputError
+from buildex.io.journal import Journal
+from buildex.predicting import PredictConfig, predict
+from tests.killed import Slow
+
+KILLS = int(os.environ.get("BUILDEX_KILLS", "3"))
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def mosaic(tmp_path_factory):
+    path = tmp_path_factory.mktemp("mosaic") / "mosaic.tif"
+    write(path, 120)
+    return path
+
+
+def write(path, value):
+    with rasterio.open(
+        path, "w", driver="GTiff", width=600, height=600, count=3, dtype="uint8",
+        crs="EPSG:32737", transform=from_origin(530000, 9320000, 0.1, 0.1),
+    ) as out:  # fmt: skip
+        out.write(np.full((3, 600, 600), value, np.uint8))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(mosaic, tmp_path_factory):
+    out = tmp_path_factory.mktemp("whole") / "out.gpkg"
+    run(mosaic, out)
+    layer = features(out)
+    assert len(layer) > 60
+    return layer
+
+
+def features(path):
+    """Every feature of a layer, in order: all its values, and its outline to the last bit."""
+    _, _, shapes, columns = pyogrio.raw.read(path)
+    return list(zip(shapes.tolist(), *(column.tolist() for column in columns), strict=True))
+
+
+def run(mosaic, out, **options):
+    """A whole run in this process."""
+    config = PredictConfig(overlap=48, **options)
+    return predict(str(mosaic), out, Slow(0.0), config, model=("slow", "1"))
+
+
+def child(mosaic, out, *options):
+    """A run of its own process."""
+    command = [sys.executable, "-m", "tests.killed", str(mosaic), str(out), *options]
+    return subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def killed_after(process, batches, delay):
+    """Kill a run some time after so many batches; whether it was still at work."""
+    for _ in range(batches):
+        if not process.stdout.readline().startswith("batch"):
+            break
+    time.sleep(delay)
+    alive = process.poll() is None
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    return alive
+
+
+def test_killed_at_random_moments_it_ends_as_if_nothing_had_happened(mosaic, undisturbed, tmp_path):
+    rng = random.Random(7)
+    out = tmp_path / "out.gpkg"
+    kills = 0
+    while kills < KILLS and not out.exists():
+        process = child(mosaic, out, "--pause", "0.1")
+        kills += killed_after(process, rng.randint(1, 5), rng.uniform(0, 0.3))
+    assert kills
+    run(mosaic, out, overwrite=out.exists())
+    assert features(out) == undisturbed
+    assert [path.name for path in tmp_path.iterdir()] == ["out.gpkg"]
+
+
+def interrupted(mosaic, out, batches=8, **options):
+    """A run in this process that is stopped as by Ctrl-C."""
+
+    class Stopped(Slow):
+        left = batches
+
+        def __call__(self, tiles, score=0.0):
+            self.left -= 1
+            if self.left < 0:
+                raise KeyboardInterrupt
+            return super().__call__(tiles, score)
+
+    config = PredictConfig(overlap=48, **options)
+    with pytest.raises(KeyboardInterrupt):
+        predict(str(mosaic), out, Stopped(0.0), config, model=("slow", "1"))
+
+
+def test_after_ctrl_c_the_same_command_goes_on(mosaic, undisturbed, tmp_path):
+    out = tmp_path / "out.gpkg"
+    interrupted(mosaic, out)
+    assert not out.exists()
+    assert Journal.of(out).exists()
+    report = run(mosaic, out, batch_size=3)
+    assert 0 < report.resumed < report.tiles
+    assert features(out) == undisturbed
+    assert not Journal.of(out).exists()
+
+
+@pytest.mark.parametrize("size", [1, 7])
+def test_the_size_of_batches_changes_neither_features_nor_their_order(
+    mosaic, undisturbed, tmp_path, size
+):
+    run(mosaic, tmp_path / "out.gpkg", batch_size=size)
+    assert features(tmp_path / "out.gpkg") == undisturbed
+
+
+def test_other_options_another_model_and_another_mosaic_are_refused(mosaic, undisturbed, tmp_path):
+    out = tmp_path / "out.gpkg"
+    interrupted(mosaic, out)
+    with pytest.raises(OutputError, match=r"options min_area \(1.5, now 9.0\).*--restart"):
+        run(mosaic, out, min_area=9.0)
+    with pytest.raises(OutputError, match="another model version"):
+        predict(str(mosaic), out, Slow(0), PredictConfig(overlap=48), model=("slow", "2"))
+    other = tmp_path / mosaic.name
+    write(other, 90)
+    with pytest.raises(OutputError, match="another mosaic"):
+        run(other, out)
+    other.unlink()
+    assert run(mosaic, out, restart=True).resumed == 0
+    assert features(out) == undisturbed
+
+
+@pytest.mark.parametrize("limit", [40_000, 90_000], ids=["journal", "layer"])
+def test_a_full_disk_is_told_and_nothing_is_lost(mosaic, undisturbed, tmp_path, limit):
+    out = tmp_path / "out.gpkg"
+    process = child(mosaic, out, "--pause", "0", "--limit", str(limit))
+    _, said = process.communicate()
+    assert process.returncode == 1
+    (line,) = [line for line in said.splitlines() if line.startswith("buildex:")]
+    assert "cannot be written" in line
+    assert "Traceback" not in said
+    assert [path.name for path in tmp_path.iterdir()] == ["out.gpkg.journal"]
+    assert run(mosaic, out).resumed > 0
+    assert features(out) == undisturbed
+
+
+def test_two_runs_do_not_write_one_output(mosaic, tmp_path):
+    out = tmp_path / "out.gpkg"
+    process = child(mosaic, out, "--pause", "5")
+    assert process.stdout is not None
+    deadline = time.monotonic() + 60
+    while not Journal.of(out).exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.2)
+    try:
+        with pytest.raises(OutputError, match="in use by another run"):
+            run(mosaic, out)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_an_output_that_was_there_is_not_replaced_for_a_journal_s_sake(mosaic, tmp_path):
+    out = tmp_path / "out.gpkg"
+    interrupted(mosaic, out)
+    out.write_text("mine")
+    with pytest.raises(OutputError, match="exists already"):
+        run(mosaic, out)
+    assert out.read_text() == "mine"
+
+
+def test_what_was_put_in_its_place_before_the_end_is_known_again(
+    mosaic, undisturbed, tmp_path, monkeypatch
+):
+    out = tmp_path / "out.gpkg"
+
+    def dies(journal):
+        journal._database.close()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "remove", dies)
+        with pytest.raises(KeyboardInterrupt):
+            run(mosaic, out)
+    assert out.exists()
+    assert Journal.of(out).exists()
+    report = run(mosaic, out)
+    assert report.buildings == len(undisturbed)
+    assert features(out) == undisturbed
+    assert not Journal.of(out).exists()
+
+
+def test_final_features_are_valid_and_apart(undisturbed):
+    shapes = shapely.from_wkb([row[0] for row in undisturbed])
+    assert shapely.is_valid(shapes).all()
+    i, j = shapely.STRtree(shapes).query(shapes, predicate="dwithin", distance=0.001)
+    assert (i < j).sum() > 10, "neighbours share walls"
+    once = i < j
+    assert shapely.area(shapely.intersection(shapes[i[once]], shapes[j[once]])).max() < 1e-6
