@@ -2,7 +2,8 @@
 
     python benchmarks/paper_tables.py WORK --datasets DATASET... \
         --scene ../shared/data/val/zanzibar-val \
-        --pretrained ../shared/weights/efficientnet_lite2_imagenet_encoder.safetensors
+        --pretrained ../shared/weights/efficientnet_lite2_imagenet_encoder.safetensors \
+        --config benchmarks/drone_lite2.toml
 
 DATASET are folders that `buildex tile` made (`benchmarks/make_model.py` leaves such ones), with
 splits `train` and `val`. Every system is trained with the same budget, samples and seeds, then
@@ -26,7 +27,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from buildex.cli.console import say, track
-from buildex.config import from_table
+from buildex.config import from_table, read_toml
 from buildex.errors import BuildexError
 from buildex.geo.boxes import PixelBox
 from buildex.geo.grouping import GroupingMethod
@@ -139,6 +140,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--systems", nargs="+", choices=list(SYSTEMS), default=list(SYSTEMS))
     parser.add_argument("--effects", action="store_true", help="measure the differences, too")
     parser.add_argument("--preset", choices=list(PRESETS), help="settings under all the others")
+    parser.add_argument("--config", type=Path, help="TOML of more settings, e.g. scene weights")
     parser.add_argument("--encoder", default="efficientnet_lite2")
     parser.add_argument("--pretrained", default="timm", help="as of `buildex train`")
     parser.add_argument("--steps", type=int, default=250, help="optimiser steps of each system")
@@ -156,10 +158,14 @@ def arguments() -> argparse.Namespace:
 def common(given: argparse.Namespace) -> dict[str, Any]:
     """The settings that all systems share."""
     names = ("encoder", "pretrained", "steps", "size", "batch_size", "workers", "device")
-    table = dict(PRESETS[given.preset]) if given.preset else {"warmup": min(100, given.steps // 5)}
+    table: dict[str, Any] = {"warmup": 100, "average": 0.99}
+    table |= PRESETS[given.preset] if given.preset else {}
+    table |= read_toml(given.config) if given.config else {}
     table |= {name: getattr(given, name) for name in names}
+    table["warmup"] = min(table["warmup"], given.steps // 5)
+    table.pop("samples_per_epoch", None)  # one epoch, whatever the file says
     table |= {"datasets": [str(path) for path in given.datasets], "save_every": 25}
-    return table | {"seconds": given.seconds, "average": table.get("average", 0.99)}
+    return table | {"seconds": given.seconds}
 
 
 def check_settings(work: Path, settings: Table) -> None:

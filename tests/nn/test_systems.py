@@ -223,17 +223,17 @@ def rectangles(rng, count=2):
     return tuple(houses)
 
 
-STEPS = dict.fromkeys(ROI_SYSTEMS, 80) | {"unet": 40}
+STEPS = 80
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("architecture", SYSTEMS)
 def test_eight_tiles_are_learnt_by_heart(architecture):
-    """IoU of the polygons' pixels above .9, by the same validation as in training."""
+    """IoU of the polygons' pixels above .9 in 80 steps, by the same validation as in training."""
     rng = np.random.default_rng(5)
     tiles = batch(*(rectangles(rng) for _ in range(8)), side=128)
     learning = Learning(
-        steps=STEPS[architecture], warmup=5, lr=6e-3, encoder_lr=1.0, mask_weight=1.0, rois=8,
+        steps=STEPS, warmup=5, lr=6e-3, encoder_lr=1.0, mask_weight=1.0, rois=8,
         frozen_stages=0, freeze_depthwise=False, freeze_norms=False,
     )  # fmt: skip
     torch.manual_seed(0)
