@@ -47,7 +47,7 @@ def test_score_prints_json_alone_on_stdout(files):
     done = run(predictions, truth, "--aoi", aoi, "--json", "--gsd", "0.5", "--iou", "0.75")
     data = json.loads(done.stdout)
     assert done.exit_code == 0
-    assert (data["gsd_m"], data["iou"]) == (0.5, 0.75)
+    assert (data["gsd_m"], data["iou"]) == (0.5, [0.75])
     assert data["figures"]["f1_75"] == 1
     assert data["figures"]["polis_m"] == pytest.approx(0.5, abs=1e-3)
 
@@ -70,7 +70,7 @@ def test_score_exits_with_0_where_all_figures_are_high_enough(files):
 def test_score_names_the_figures_when_one_is_unknown(files):
     predictions, truth, _ = files
     done = run(predictions, truth, "--fail-under", "f1=.6")
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert "no figure `f1`" in done.stderr
     assert "f1_50" in done.stderr
 
