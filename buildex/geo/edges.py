@@ -100,12 +100,14 @@ def nearest(points: Floats, owner: Index, edges: Edges) -> tuple[Floats, Floats]
     gaps, feet = np.empty(len(points)), np.empty((len(points), 2))
     for piece, edge, first in _pieces(owner, edges):
         size = np.diff(first)
-        gap2, foot = _feet(np.repeat(points[piece], size, axis=0), edges, edge)
+        x, y = (np.repeat(column, size) for column in points[piece].T)
+        gap2, foot_x, foot_y = _feet(x, y, edges, edge)
         best = np.minimum.reduceat(gap2, first[:-1])
         hits = np.flatnonzero(gap2 == np.repeat(best, size))
         which = np.searchsorted(first, hits, side="right") - 1
         hit = hits[np.flatnonzero(np.diff(which, prepend=-1))]
-        gaps[piece], feet[piece] = np.sqrt(best), foot[hit]
+        gaps[piece] = np.sqrt(best)
+        feet[piece, 0], feet[piece, 1] = foot_x[hit], foot_y[hit]
     return gaps, feet
 
 
@@ -117,20 +119,27 @@ def farthest_bound(a: Floats, b: Floats, owner: Index, edges: Edges) -> Floats:
     bounds = np.empty(len(a))
     for piece, edge, first in _pieces(owner, edges):
         size = np.diff(first)
-        at_a, _ = _feet(np.repeat(a[piece], size, axis=0), edges, edge)
-        at_b, _ = _feet(np.repeat(b[piece], size, axis=0), edges, edge)
+        at_a, at_b = (
+            _feet(*(np.repeat(column, size) for column in ends[piece].T), edges, edge)[0]
+            for ends in (a, b)
+        )
         bounds[piece] = np.sqrt(np.minimum.reduceat(np.maximum(at_a, at_b), first[:-1]))
     return bounds
 
 
-def _feet(points: Floats, edges: Edges, edge: Index) -> tuple[Floats, Floats]:
-    """Squared distance and nearest place of points (K, 2) on edges (K,), one to one."""
-    start, along = edges.start[edge], edges.along[edge]
-    apart = points - start
-    t = (apart * along).sum(axis=1) / (along * along).sum(axis=1)
-    step = np.clip(t, 0.0, 1.0)[:, None] * along
-    gap = apart - step
-    return (gap * gap).sum(axis=1), start + step
+def _feet(x: Floats, y: Floats, edges: Edges, edge: Index) -> tuple[Floats, Floats, Floats]:
+    """Squared distance of points (K,) to edges (K,), one to one, and the nearest x and y there.
+
+    Columns and not rows of points: numpy is several times as fast with them.
+    """
+    start_x, start_y = edges.start[:, 0][edge], edges.start[:, 1][edge]
+    along_x, along_y = edges.along[:, 0][edge], edges.along[:, 1][edge]
+    t = (x - start_x) * along_x + (y - start_y) * along_y
+    t /= along_x * along_x + along_y * along_y
+    np.clip(t, 0.0, 1.0, out=t)
+    foot_x, foot_y = start_x + t * along_x, start_y + t * along_y
+    gap_x, gap_y = x - foot_x, y - foot_y
+    return gap_x * gap_x + gap_y * gap_y, foot_x, foot_y
 
 
 def _pieces(owner: Index, edges: Edges) -> Iterator[tuple[slice, Index, Index]]:

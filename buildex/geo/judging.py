@@ -80,7 +80,7 @@ class Comparison:
 
 
 def compared(scene: Scene, rules: Rules, track: Track = silent) -> Comparison:
-    """Find out who overlaps whom in a scene.
+    """Find out who overlaps whom in a scene, and count its pixels.
 
     Args:
         scene: the layers.
@@ -88,18 +88,39 @@ def compared(scene: Scene, rules: Rules, track: Track = silent) -> Comparison:
         track: progress over the tiles of pixels.
     """
     seen = inside(scene.predictions, scene.area), inside(scene.truth, scene.area)
+    grids = list(tiles_of(scene.area, scene.crs, rules.gsd, rules.tile))
+    tiles = tile_counts(seen, scene.area, grids, rules.band, track)
+    return matched(scene, rules, seen, tiles)
+
+
+def matched(
+    scene: Scene, rules: Rules, seen: tuple[Inside, Inside], tiles: list[TileCounts]
+) -> Comparison:
+    """Find out who overlaps whom, where the pixels are counted.
+
+    Args:
+        scene: the layers.
+        rules: how to compare them.
+        seen: the layers as the area sees them.
+        tiles: pixels of each tile.
+    """
     found = overlaps(seen[0].polygons, seen[1].polygons)
     pairing = pair(*seen, min(LOWEST_IOU, *rules.ious), found)
     areas = shapely.area(seen[0].polygons), shapely.area(seen[1].polygons)
-    grids = list(tiles_of(scene.area, scene.crs, rules.gsd, rules.tile))
-    tiles = tile_counts(seen, scene.area, grids, rules.band, track)
     places = _places(scene.predictions, seen[0]), _places(scene.truth, seen[1])
-    middles = np.array([tile.centre for tile in tiles])
-    blocks = Blocks.around(rules.gsd * rules.tile, middles)
+    blocks = Blocks.around(rules.gsd * rules.tile, np.array([tile.centre for tile in tiles]))
     return Comparison(
-        scene, rules, seen, found, pairing, blame(found, areas), tiles, blocks,
-        blocks.of(places[0]), blocks.of(places[1]),
-    )  # fmt: skip
+        scene=scene,
+        rules=rules,
+        seen=seen,
+        found=found,
+        pairing=pairing,
+        causes=blame(found, areas),
+        tiles=tiles,
+        blocks=blocks,
+        place_p=blocks.of(places[0]),
+        place_t=blocks.of(places[1]),
+    )
 
 
 def _places(polygons: Polygons, seen: Inside) -> Floats:
@@ -109,7 +130,7 @@ def _places(polygons: Polygons, seen: Inside) -> Floats:
 
 def evidence_of(comparison: Comparison) -> Evidence:
     """The sums over blocks that all figures are made of."""
-    bands = _bands(comparison)
+    bands = band_evidence(comparison)
     sums = pixel_evidence(comparison) | building_evidence(comparison)
     sums |= pair_evidence(comparison, bands) | outline_evidence(comparison)
     sums |= tangent_evidence(comparison)
@@ -120,7 +141,7 @@ def evidence_of(comparison: Comparison) -> Evidence:
     return Evidence(sums, ranked)
 
 
-def _bands(c: Comparison) -> Floats:
+def band_evidence(c: Comparison) -> Floats:
     """Boundary IoU (K,) of the overlaps; 0 where IoU is too low for it to matter."""
     least = min(c.rules.ious[0], float(AP_IOUS[0]))
     return band_ious(c.seen[0].polygons, c.seen[1].polygons, c.found, c.rules.band, least)

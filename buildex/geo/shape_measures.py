@@ -14,6 +14,7 @@ from buildex.geo.edges import Edges, Floats, Index, edges_of, farthest_bound, ne
 from buildex.geo.footprints import Polygons
 
 HAUSDORFF_TOLERANCE = 1e-3  # metres
+ANGLED = 4096  # polygons whose points are held in one go
 STRETCH = 2.0  # how much longer or shorter a projected piece may be (FFL)
 
 
@@ -84,7 +85,14 @@ def max_tangent_angles(predictions: Polygons, truth: Edges, spacing: float) -> F
     Returns:
         Degrees, 0 to 180; NaN where no stretch is left.
     """
-    edges = edges_of(predictions)
+    edges, angles = edges_of(predictions), np.empty(len(predictions))
+    for low in range(0, len(edges), ANGLED):
+        some = np.arange(low, min(low + ANGLED, len(edges)))
+        angles[some] = _max_tangent_angles(edges.take(some), truth.take(some), spacing)
+    return angles
+
+
+def _max_tangent_angles(edges: Edges, truth: Edges, spacing: float) -> Floats:
     pieces = np.ceil(edges.length / spacing).astype(np.int64)
     edge = np.repeat(np.arange(len(pieces)), pieces + 1)
     first = np.cumsum(pieces + 1) - (pieces + 1)
@@ -93,15 +101,15 @@ def max_tangent_angles(predictions: Polygons, truth: Edges, spacing: float) -> F
     _, feet = nearest(points, edges.owner[edge], truth)
     within = edge[1:] == edge[:-1]
     angles = _angles(np.diff(points, axis=0)[within], np.diff(feet, axis=0)[within])
-    return _largest(angles, edges.owner[edge[:-1][within]], len(predictions))
+    return _largest(angles, edges.owner[edge[:-1][within]], len(edges))
 
 
 def _angles(steps: Floats, projected: Floats) -> Floats:
     """Angle in degrees between steps (M, 2) and what became of them; NaN if stretched."""
-    was, became = np.hypot(*steps.T), np.hypot(*projected.T)
+    (x, y), (to_x, to_y) = steps.T, projected.T
+    was, became = np.hypot(x, y), np.hypot(to_x, to_y)
     fair = (became > was / STRETCH) & (became < was * STRETCH)
-    dot = (steps * projected).sum(axis=1)
-    cross = steps[:, 0] * projected[:, 1] - steps[:, 1] * projected[:, 0]
+    dot, cross = x * to_x + y * to_y, x * to_y - y * to_x
     return np.where(fair, np.degrees(np.arctan2(np.abs(cross), dot)), np.nan)
 
 

@@ -66,22 +66,26 @@ def tile_counts(
     """
     predictions, truth = (Layer(seen.polygons[seen.share > 0]) for seen in layers)
     whole = Layer(object_array([area]))
-    return [
-        _counts(grid, predictions, truth, whole, band)
-        for grid in track(tiles, total=len(tiles), label="scoring")
-    ]
+    shapely.prepare(area)
+    counts = []
+    for grid in track(tiles, total=len(tiles), label="scoring"):
+        cut = not area.covers(shapely.box(*grid.bounds))
+        counts.append(_counts(grid, (predictions, truth), whole.draw(grid) if cut else None, band))
+    return counts
 
 
-def _counts(grid: Grid, predictions: Layer, truth: Layer, area: Layer, band: float) -> TileCounts:
+def _counts(grid: Grid, layers: tuple[Layer, Layer], valid: Mask | None, band: float) -> TileCounts:
+    """Count a tile; `valid` are the pixels of the area, None where all are."""
     x0, y0, x1, y1 = grid.bounds
-    p, t, valid = predictions.draw(grid), truth.draw(grid), area.draw(grid)
-    pixels = pixel_counts(p, t, valid)
-    windows = ssim(p, t, None if valid.all() else valid)
+    p, t = (layer.draw(grid) for layer in layers)
+    pixels, windows = pixel_counts(p, t, valid), ssim(p, t, valid)
     bands = PixelCounts(tn=pixels.tn)
     if pixels.tp + pixels.fp + pixels.fn:
-        bands = pixel_counts(
-            p & ~_inner(predictions, grid, band), t & ~_inner(truth, grid, band), valid
+        p_band, t_band = (
+            mask & ~_inner(layer, grid, band) if mask.any() else mask
+            for mask, layer in zip((p, t), layers, strict=True)
         )
+        bands = pixel_counts(p_band, t_band, valid)
     return TileCounts(((x0 + x1) / 2, (y0 + y1) / 2), pixels, bands, windows)
 
 

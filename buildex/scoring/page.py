@@ -196,7 +196,7 @@ def _sizes(page: _Page) -> str:
         for low, high in itertools.pairwise(SIZE_EDGES)
     ]
     heads = "<tr><th>area</th><th>found / missed</th><th>recall</th><th>IoU of pairs</th>"
-    wrong = "<th>false</th>" if page.fair else "<th>without a label</th>"
+    wrong = "<th>false</th>" if page.fair else "<th>without a pair</th>"
     return (
         '<section><h2>Errors by size of building</h2><div class="wide"><table class="sizes">'
         f"<thead>{heads}{wrong}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
