@@ -115,7 +115,7 @@ class ScoreReport:
             "iou": list(c.iou),
             "tile_m": c.block,
             "boundary_m": c.band,
-            "sizes_m2": list(c.areas),
+            "sizes_m2": list(c.sizes),
             "bootstrap": c.bootstrap,
             "incomplete_truth": c.incomplete_truth,
             **self.pooled.as_dict(),
@@ -269,7 +269,7 @@ def sections(figures: Sequence[Figure]) -> list[tuple[str, list[Figure]]]:
 
 def headed(section: str, config: ScoreConfig) -> str:
     """A section's head, with the sizes that its figures depend on."""
-    small, large = config.areas
+    small, large = config.sizes
     return {
         "pixels": f"pixels of {config.gsd:g} m",
         "average precision (COCO)": f"average precision (COCO); parted at {small:g} and"

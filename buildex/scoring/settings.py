@@ -11,7 +11,7 @@ from buildex.geo.evidence import Rules
 from buildex.geo.figures import Figure, figures_for
 from buildex.geo.measures import SSIM_WINDOW
 
-COCO_SIDES = (32, 96)  # pixels: the sides of the squares that part COCO's sizes
+COCO_SIZES = (10.24, 92.16)  # m2: COCO's squares of 32 and 96 pixels, of 10 cm each
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,10 +37,9 @@ class ScoreConfig:
         },
     )
     sizes: tuple[float, ...] = field(
-        default=(),
+        default=COCO_SIZES,
         metadata={
-            "help": "Area in m2 that parts small from medium, then medium from large; give it"
-            " twice.  [default: COCO's 32 and 96 pixels squared, 10.24 and 92.16]"
+            "help": "Area in m2 that parts small from medium, then medium from large; give it twice."
         },
     )
     bootstrap: int = field(
@@ -80,7 +79,7 @@ class ScoreConfig:
         )
         _check(self.band > 0, f"`boundary` is {self.band}", "use metres, such as 1.45")
         _check(
-            len(self.sizes) in (0, 2) and 0 < self.areas[0] < self.areas[1],
+            len(self.sizes) == 2 and 0 < self.sizes[0] < self.sizes[-1],
             f"`sizes` is {', '.join(f'{size:g}' for size in self.sizes)}",
             "give two areas in m2, the lower first",
         )
@@ -103,12 +102,6 @@ class ScoreConfig:
         return band_width(self.block, self.gsd) if self.boundary is None else self.boundary
 
     @property
-    def areas(self) -> tuple[float, float]:
-        """Areas in m2 that part small, medium and large buildings."""
-        small, large = self.sizes or ((side * self.gsd) ** 2 for side in COCO_SIDES)
-        return small, large
-
-    @property
     def rules(self) -> Rules:
         """The same, as the comparison takes it."""
         return Rules(
@@ -116,7 +109,7 @@ class ScoreConfig:
             gsd=self.gsd,
             tile=self.block_pixels,
             band=self.band,
-            sizes=self.areas,
+            sizes=(self.sizes[0], self.sizes[1]),
             published=self.as_published,
         )
 
