@@ -120,7 +120,7 @@ def farthest_bound(a: Floats, b: Floats, owner: Index, edges: Edges) -> Floats:
     for piece, edge, first in _pieces(owner, edges):
         size = np.diff(first)
         at_a, at_b = (
-            _feet(*(np.repeat(column, size) for column in ends[piece].T), edges, edge)[0]
+            _feet(np.repeat(ends[piece, 0], size), np.repeat(ends[piece, 1], size), edges, edge)[0]
             for ends in (a, b)
         )
         bounds[piece] = np.sqrt(np.minimum.reduceat(np.maximum(at_a, at_b), first[:-1]))

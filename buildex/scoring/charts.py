@@ -66,7 +66,7 @@ def whisker(value: float, interval: Interval) -> str:
     return (
         '<svg class="whisker" viewBox="-3 0 106 12" aria-hidden="true">'
         f'<line class="scale" x1="0" x2="100" y1="6" y2="6"/>{bar}'
-        f'<circle class="dot" cx="{100 * value:.1f}" cy="6" r="2.3"/></svg>'
+        f'<line class="dot" x1="{100 * value:.1f}" x2="{100 * value:.1f}" y1="1" y2="11"/></svg>'
     )
 
 

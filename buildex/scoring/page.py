@@ -273,7 +273,7 @@ def _table(page: _Page) -> str:
             f"<td>{_interval(report.intervals[f.name], f)}</td></tr>"
             for f in section
         )
-        name = escape(headed(head, report.config))
+        name = escape(headed(head, report.config).replace("m2", "m²"))
         out.append(f"<div><h3>{name}</h3><table class='figures'>{rows}</table></div>")
     return f'<section><h2>Every figure</h2><div class="columns">{"".join(out)}</div></section>'
 

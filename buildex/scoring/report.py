@@ -145,7 +145,7 @@ class ScoreReport:
             lines.append("the truth has holes: figures that would punish finding them are left out")
         for head, section in sections(self.config.figures):
             lines += ["", headed(head, self.config)]
-            lines += [f"  {f.label:<46}{self._cell(f)}" for f in section]
+            lines += [f"  {f.label:<50}{self._cell(f)}" for f in section]
         lines += [*self._each_scene(), *self._candidates()]
         return "\n".join(lines)
 
@@ -231,20 +231,21 @@ class CompareReport:
             f"B - A with its 95 % interval, paired over {self.blocks} blocks of ground"
             f" of {self.scenes} scene{'s' * (self.scenes > 1)}",
         ]  # fmt: skip
+        lines += ["", f"{'':<52}{'A':>9}{'B':>10}{'B - A':>10}"]
         for head, section in sections(self.config.figures):
-            lines += ["", f"{headed(head, self.config):<44}{'A':>9}{'B':>9}{'B - A':>10}"]
-            for f in section:
-                d = self.differences[f.name]
-                cells = f"{worded(d.first, f.unit)[:8]:>9}{worded(d.second, f.unit)[:8]:>9}"
-                gap = d.second - d.first
-                shown = f"{gap:+.3f}" if math.isfinite(gap) else "-"
-                lines.append(
-                    f"  {f.label[:41]:<42}{cells}{shown:>10}  {bracketed(d.interval, f.unit):<20}"
-                    f"{self.verdict(f)}".rstrip()
-                )
+            lines += [headed(head, self.config), *(self._line(f) for f in section), ""]
         found = [f.name for f, d in self._rows() if d.real]
-        lines += ["", f"larger than chance: {', '.join(found) or 'nothing'}"]
-        return "\n".join(lines)
+        return "\n".join([*lines, f"larger than chance: {', '.join(found) or 'nothing'}"])
+
+    def _line(self, figure: Figure) -> str:
+        """A figure of both, their difference, and what to think of it."""
+        d = self.differences[figure.name]
+        unit = figure.unit if figure.unit == "count" else ""
+        name = f"{figure.label} ({figure.unit})" if figure.unit and not unit else figure.label
+        first, second, gap = (worded(v, unit) for v in (d.first, d.second, d.second - d.first))
+        sign = "+" if d.second > d.first else ""
+        between = f"  {bracketed(d.interval, unit):<20}  "
+        return f"  {name:<50}{first:>9}{second:>10}{sign + gap:>10}{between}{self.verdict(figure)}"
 
     def verdict(self, figure: Figure) -> str:
         """`A better`, `B better`, `differs`, or `within chance`."""

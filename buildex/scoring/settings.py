@@ -39,7 +39,7 @@ class ScoreConfig:
     sizes: tuple[float, ...] = field(
         default=COCO_SIZES,
         metadata={
-            "help": "Area in m2 that parts small from medium, then medium from large; give it twice."
+            "help": "Area in m2 that parts small from medium, then medium from large: twice."
         },
     )
     bootstrap: int = field(
