@@ -131,4 +131,4 @@ def _shown_default(spec: dataclasses.Field[Any]) -> str:
     default = spec.default
     if default is dataclasses.MISSING or default is None or default == () or default is False:
         return ""
-    return str(default)
+    return ", ".join(map(str, default)) if isinstance(default, tuple) else str(default)

@@ -7,10 +7,24 @@ from typing import Any
 
 import click
 
+from buildex.aligning import OffsetReport
 from buildex.cli.console import result, say, track
 from buildex.cli.offset import asked_offset, offset_options
 from buildex.cli.options import collect, config_options
-from buildex.scoring import ScoreConfig, score
+from buildex.errors import ConfigError
+from buildex.io.output import check_output
+from buildex.io.styled import check_layers
+from buildex.scoring import (
+    CompareReport,
+    SceneFiles,
+    ScoreConfig,
+    ScoreReport,
+    compare_scenes,
+    read_scenes,
+    score_scenes,
+)
+
+FILE = click.Path(path_type=Path)
 
 
 @click.command(
@@ -18,39 +32,139 @@ from buildex.scoring import ScoreConfig, score
     epilog="Example: buildex score buildings.gpkg truth.geojson --aoi aoi.geojson"
     " --fail-under f1_50=.6",
 )
-@click.argument("predictions", type=click.Path(path_type=Path))
-@click.argument("truth", type=click.Path(path_type=Path))
+@click.argument("files", metavar="[PREDICTIONS] [TRUTH]", type=FILE, nargs=-1)
 @click.option(
     "--aoi",
-    type=click.Path(path_type=Path),
+    type=FILE,
     help="The area in which every true building is drawn; without it, the box around both layers.",
 )
+@click.option(
+    "--scenes",
+    type=FILE,
+    help="Several scenes at once, instead of PREDICTIONS and TRUTH: a CSV with columns scene,"
+    " predictions, truth, aoi, mosaic, compare, or a TOML table for each.",
+)
+@click.option(
+    "--compare",
+    "pair",
+    type=FILE,
+    nargs=2,
+    metavar="A B",
+    help="Two files of predictions in place of PREDICTIONS: say whether they differ by more than"
+    " chance. With --scenes, give the column `compare` instead.",
+)
+@click.option("--mosaic", type=FILE, help="The imagery, for the pictures of the report.")
+@click.option("--credit", default="", help="Whose imagery and labels they are, for the report.")
+@click.option("--report", type=FILE, help="Write one HTML page to look at.")
+@click.option(
+    "--layers", type=FILE, help="Write what was matched, missed, false, split and merged (.gpkg)."
+)
+@click.option("--overwrite", is_flag=True, help="Replace files that are there already.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print the report as CSV.")
 @offset_options
 @config_options(ScoreConfig)
 def command(
-    predictions: Path,
-    truth: Path,
+    files: tuple[Path, ...],
     aoi: Path | None,
+    scenes: Path | None,
+    pair: tuple[Path, Path] | None,
+    mosaic: Path | None,
+    credit: str,
+    report: Path | None,
+    layers: Path | None,
+    overwrite: bool,
     as_json: bool,
+    as_csv: bool,
     **options: Any,
 ) -> None:
     """Compare PREDICTIONS with TRUTH: pixels, buildings found, and their outlines.
 
-    Two vector files in any coordinate systems. All lengths are metres on the ground;
+    Vector files in any coordinate systems. All lengths are metres on the ground;
     docs/metrics.md defines every figure. Exits with 3 where one is below its --fail-under.
     """
-    config = collect(ScoreConfig, options)
-    offset = asked_offset(truth, options)
+    try:
+        config = collect(ScoreConfig, options)
+    except ConfigError as error:
+        raise click.UsageError(str(error)) from None
+    if as_json and as_csv:
+        raise click.UsageError("--json and --csv are two forms of one report: choose one")
+    chosen = _scenes(files, scenes, pair, aoi, mosaic)
+    offset = _offset(chosen, options)
     onto = offset.moved if offset is not None and options["apply_offset"] else None
-    report = score(predictions, truth, config, aoi=aoi, track=track, onto=onto)
+    if pair or any(scene.compare for scene in chosen):
+        if report or layers or config.fail_under:
+            raise click.UsageError(
+                "--compare goes with neither --report, --layers nor --fail-under"
+            )
+        compared = compare_scenes(chosen, config, track, onto=onto)
+        _show(compared, as_json, as_csv, offset, applied=onto is not None)
+        return
+    if report is not None:
+        check_output(report, overwrite)
+    if layers is not None:
+        check_layers(layers, overwrite)
+    found = score_scenes(
+        chosen, config, page=report, layers=layers, credit=credit, track=track, onto=onto
+    )
+    _show(found, as_json, as_csv, offset, applied=onto is not None)
+    for line in found.failures:
+        say(f"buildex: {line}")
+    if found.failures:
+        click.get_current_context().exit(3)
+
+
+def _scenes(
+    files: tuple[Path, ...],
+    scenes: Path | None,
+    pair: tuple[Path, Path] | None,
+    aoi: Path | None,
+    mosaic: Path | None,
+) -> tuple[SceneFiles, ...]:
+    """The scenes that the arguments mean."""
+    if scenes is not None:
+        if files or pair or aoi or mosaic:
+            raise click.UsageError("--scenes names all files itself: give no others")
+        return read_scenes(scenes)
+    if pair is not None:
+        if len(files) != 1:
+            raise click.UsageError(
+                "--compare A B goes with one file, the truth: --compare A B TRUTH"
+            )
+        first, second = pair
+        truth = files[0]
+    else:
+        if len(files) != 2:
+            raise click.UsageError("give PREDICTIONS and TRUTH, or --scenes FILE")
+        (first, truth), second = files, None
+    return (
+        SceneFiles(
+            predictions=first, truth=truth, aoi=aoi, mosaic=mosaic, compare=second, name=first.stem
+        ),
+    )
+
+
+def _offset(scenes: tuple[SceneFiles, ...], options: dict[str, Any]) -> OffsetReport | None:
+    """How far the labels of the scene lie off its imagery, where that is asked for."""
+    if len(scenes) > 1 and options["estimate_offset"] is not None:
+        raise click.UsageError("--estimate-offset looks at one scene: score the scenes one by one")
+    return asked_offset(scenes[0].truth, options)
+
+
+def _show(
+    report: ScoreReport | CompareReport,
+    as_json: bool,
+    as_csv: bool,
+    offset: OffsetReport | None = None,
+    applied: bool = False,
+) -> None:
+    """A report on stdout, in the form that was asked for."""
+    if as_csv:
+        result(report.csv(), {}, as_json=False)
+        return
     text, table = report.text(), report.as_dict()
     if offset is not None:
-        applied = onto is not None and offset.moves
+        applied = applied and offset.moves
         text = f"{offset.text(applied)}\n\n{text}"
         table = {**table, "offset": {**offset.as_dict(), "applied": applied}}
     result(text, table, as_json)
-    for line in report.failures:
-        say(f"buildex: {line}")
-    if report.failures:
-        click.get_current_context().exit(3)

@@ -1,7 +1,8 @@
 """Polygons on the ground drawn as masks, one piece of a grid at a time.
 
-A pixel belongs to a polygon if its centre lies inside (`geo.rings.fill`). Memory is that of
-the piece, however many polygons a layer has.
+A pixel belongs to a polygon if its centre lies inside, as in `geo.rings.fill`. Memory is
+that of the piece, however many polygons a layer has, and all polygons of a piece are drawn
+in one pass.
 """
 
 from __future__ import annotations
@@ -10,37 +11,67 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from buildex.geo.footprints import Polygons, to_rings
+from buildex.geo.footprints import Polygons
 from buildex.geo.grid import Grid
-from buildex.geo.rings import fill
+
+POLYGON = 3  # shapely's number of the type
 
 
 class Layer:
     """Polygons with an index; `draw` shows those that touch a grid.
 
     Args:
-        polygons: (N,) polygons or multipolygons in the CRS of the grids to come.
+        polygons: (N,) valid polygons or multipolygons in the CRS of the grids to come.
     """
 
     def __init__(self, polygons: Polygons) -> None:
-        self._polygons = polygons
-        self._tree = shapely.STRtree(polygons)
+        parts = shapely.get_parts(polygons)
+        self.polygons: Polygons = parts[shapely.get_type_id(parts) == POLYGON]
+        self._tree = shapely.STRtree(self.polygons)
+        self._start, self._end, self._sign, owner = _walls(self.polygons)
+        self._first = np.searchsorted(owner, np.arange(len(self.polygons) + 1))
+
+    def near(self, bounds: tuple[float, float, float, float], margin: float = 0.0) -> Polygons:
+        """The polygons whose boxes touch some bounds, widened by a margin."""
+        x0, y0, x1, y1 = bounds
+        box = shapely.box(x0 - margin, y0 - margin, x1 + margin, y1 + margin)
+        found: Polygons = self.polygons[self._tree.query(box)]
+        return found
 
     def draw(self, grid: Grid) -> NDArray[np.bool_]:
-        """Pixels (height, width) whose centre lies in one of the polygons."""
-        near = self._tree.query(shapely.box(*grid.bounds))
-        mask = np.zeros((grid.height, grid.width), dtype=bool)
-        for part in shapely.get_parts(self._polygons[near]):
-            _add(part, grid, mask)
-        return mask
+        """Pixels (height, width) whose centre lies in one of the polygons.
+
+        Each edge adds its direction to all pixels to its right in the rows whose centre
+        line it crosses: the sum is the number of polygons that a pixel lies in.
+        """
+        near = np.sort(self._tree.query(shapely.box(*grid.bounds)))
+        size = self._first[near + 1] - self._first[near]
+        edge = np.repeat(self._first[near] - (np.cumsum(size) - size), size)
+        edge += np.arange(len(edge))
+        start, end = grid.to_pixel(self._start[edge]), grid.to_pixel(self._end[edge])
+        low, high = np.minimum(start[:, 1], end[:, 1]), np.maximum(start[:, 1], end[:, 1])
+        top = np.clip(np.ceil(low - 0.5), 0, grid.height).astype(np.int64)
+        count = np.clip(np.ceil(high - 0.5), 0, grid.height).astype(np.int64) - top
+        which = np.repeat(np.arange(len(edge)), count)
+        row = np.arange(len(which)) - np.repeat(np.cumsum(count) - count - top, count)
+        step = (end - start)[which]
+        x = start[which, 0] + (row + 0.5 - start[which, 1]) / step[:, 1] * step[:, 0]
+        column = np.clip(np.ceil(x - 0.5), 0, grid.width).astype(np.int64)
+        turn = self._sign[edge[which]] * np.sign(step[:, 1]).astype(np.int16)
+        turns = np.zeros((grid.height, grid.width + 1), dtype=np.int16)  # the smallest is fastest
+        np.add.at(turns, (row, column), turn)
+        within = np.cumsum(turns[:, :-1], axis=1, dtype=np.int16)
+        return np.asarray(within != 0)
 
 
-def _add(polygon: shapely.Polygon, grid: Grid, mask: NDArray[np.bool_]) -> None:
-    """Set the pixels of one polygon; only the box around it is worked on."""
-    rings = [grid.to_pixel(ring) for ring in to_rings(polygon)]
-    low, high = np.floor(rings[0].min(axis=0)), np.ceil(rings[0].max(axis=0))
-    x0, y0 = np.maximum(low, 0).astype(int)
-    x1, y1 = np.minimum(high, (grid.width, grid.height)).astype(int)
-    if x0 < x1 and y0 < y1:
-        moved = [ring - (x0, y0) for ring in rings]
-        mask[y0:y1, x0:x1] |= fill(moved, int(y1 - y0), int(x1 - x0))
+def _walls(
+    polygons: Polygons,
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int16], NDArray[np.int64]]:
+    """Start and end (E, 2) of all edges, a sign that lets all outlines turn one way, owners."""
+    rings, owner = shapely.get_rings(polygons, return_index=True)
+    hole = np.diff(owner, prepend=-1) == 0
+    sign = np.where(shapely.is_ccw(rings) == hole, -1, 1).astype(np.int16)
+    points, ring = shapely.get_coordinates(rings, return_index=True)
+    same = ring[1:] == ring[:-1]
+    ring = ring[:-1][same]
+    return points[:-1][same], points[1:][same], sign[ring], owner[ring]

@@ -11,7 +11,7 @@ cuts buildings; what a model could not see must neither help nor harm it:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +22,7 @@ from buildex.geo.footprints import Polygons
 from buildex.geo.measures import InstanceCounts, match
 
 HALF = 0.5  # of a building's area
+PIECE = 1 << 17  # pairs that are intersected in one go
 
 
 class Overlaps(NamedTuple):
@@ -39,7 +40,7 @@ def overlaps(first: Polygons, second: Polygons) -> Overlaps:
         none = np.empty(0, dtype=np.int64)
         return Overlaps(none, none, np.empty(0), np.empty(0))
     i, j = shapely.STRtree(second).query(first, predicate="intersects")
-    area = shapely.area(shapely.intersection(first[i], second[j]))
+    area = common_areas(first, second, i, j)
     order = np.lexsort((j, i))
     order = order[area[order] > 0]
     i, j, area = i[order], j[order], area[order]
@@ -47,10 +48,30 @@ def overlaps(first: Polygons, second: Polygons) -> Overlaps:
     return Overlaps(i, j, area, area / union)
 
 
+def common_areas(
+    first: Polygons, second: Polygons, i: NDArray[np.int64], j: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Area (K,) that `first[i]` and `second[j]` share; intersections are not kept."""
+    areas = np.empty(len(i))
+    for low in range(0, len(i), PIECE):
+        some = slice(low, low + PIECE)
+        areas[some] = shapely.area(shapely.intersection(first[i[some]], second[j[some]]))
+    return areas
+
+
+def own_overlaps(polygons: Polygons) -> Overlaps:
+    """Pairs of polygons of one layer that share area, each pair once: i before j."""
+    i, j = shapely.STRtree(polygons).query(polygons, predicate="intersects")
+    i, j = i[i < j], j[i < j]
+    area = common_areas(polygons, polygons, i, j)
+    i, j, area = i[area > 0], j[area > 0], area[area > 0]
+    union = shapely.area(polygons)[i] + shapely.area(polygons)[j] - area
+    return Overlaps(i, j, area, area / union)
+
+
 def overlap_area(polygons: Polygons) -> float:
     """Area that polygons of one layer share, summed over pairs, in square units of their CRS."""
-    found = overlaps(polygons, polygons)
-    return float(found.area[found.i < found.j].sum())
+    return float(own_overlaps(polygons).area.sum()) if len(polygons) else 0.0
 
 
 class Inside(NamedTuple):
@@ -85,15 +106,35 @@ class Pairing:
         predictions: (M,) prediction of each pair, best first.
         truths: (M,) its true building.
         ious: (M,) its IoU inside the area.
-        false: (F,) predictions that count and found no true building.
-        missed: (N,) true buildings that count and were not found.
+        judged: (P,) predictions that count as false where they find nothing.
+        counted: (T,) true buildings that count as missed where nothing finds them.
     """
 
     predictions: NDArray[np.int64]
     truths: NDArray[np.int64]
     ious: NDArray[np.float64]
-    false: NDArray[np.int64]
-    missed: NDArray[np.int64]
+    judged: NDArray[np.bool_]
+    counted: NDArray[np.bool_]
+
+    def at(self, threshold: float) -> Pairing:
+        """The pairing at a higher threshold: best first, so it is the first of these pairs."""
+        enough = self.ious >= threshold
+        return replace(
+            self,
+            predictions=self.predictions[enough],
+            truths=self.truths[enough],
+            ious=self.ious[enough],
+        )
+
+    @property
+    def false(self) -> NDArray[np.int64]:
+        """(F,) predictions that count and found no true building."""
+        return _others(self.judged, self.predictions)
+
+    @property
+    def missed(self) -> NDArray[np.int64]:
+        """(N,) true buildings that count and were not found."""
+        return _others(self.counted, self.truths)
 
     @property
     def counts(self) -> InstanceCounts:
@@ -106,30 +147,36 @@ class Pairing:
         )
 
 
-def pair(predictions: Inside, truth: Inside, threshold: float = 0.5) -> Pairing:
+def _others(counted: NDArray[np.bool_], paired: NDArray[np.int64]) -> NDArray[np.int64]:
+    rest = counted.copy()
+    rest[paired] = False
+    return np.flatnonzero(rest)
+
+
+def pair(
+    predictions: Inside, truth: Inside, threshold: float = 0.5, found: Overlaps | None = None
+) -> Pairing:
     """Pair two layers inside an area, one to one, best first (see the module's rule).
 
     Args:
         predictions: P predicted buildings.
         truth: T true buildings.
         threshold: least IoU of a pair.
+        found: their overlaps, where they are known.
     """
-    i, j, common, iou = overlaps(predictions.polygons, truth.polygons)
+    known = overlaps(predictions.polygons, truth.polygons) if found is None else found
     counted = truth.share >= HALF
-    real = counted[j]
+    real = counted[known.j]
     sizes = len(predictions.share), len(truth.share)
-    found = match((i[real], j[real], iou[real]), *sizes, threshold)
+    best = match((known.i[real], known.j[real], known.iou[real]), *sizes, threshold)
+    judged = (predictions.share >= HALF) & ~_on_fragments(predictions, known, real)
+    return Pairing(best.predictions, best.truths, best.ious, judged, counted)
 
-    area_p = shapely.area(predictions.polygons)
-    on_fragments = np.zeros(len(area_p))
-    np.add.at(on_fragments, i[~real], common[~real])
-    false = (predictions.share >= HALF) & (on_fragments <= HALF * area_p)
-    false[found.predictions] = False
-    counted[found.truths] = False
-    return Pairing(
-        found.predictions,
-        found.truths,
-        found.ious,
-        np.flatnonzero(false),
-        np.flatnonzero(counted),
-    )
+
+def _on_fragments(
+    predictions: Inside, found: Overlaps, real: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """Predictions (P,) of which more than half lies on true fragments that do not count."""
+    covered = np.zeros(len(predictions.share))
+    np.add.at(covered, found.i[~real], found.area[~real])
+    return np.asarray(covered > HALF * shapely.area(predictions.polygons))

@@ -151,7 +151,7 @@ def ssim(
     return Ssim(float(similarity.sum()) + windows - len(similarity), windows)
 
 
-def window_sums(mask: NDArray[np.bool_], window: int) -> NDArray[np.uint32]:
+def window_sums(mask: NDArray[np.bool_], window: int) -> NDArray[np.unsignedinteger]:
     """Number of true pixels in every window that lies inside the mask.
 
     Shifted copies are added, down and then across: for small windows that is ten times as
@@ -165,10 +165,12 @@ def window_sums(mask: NDArray[np.bool_], window: int) -> NDArray[np.uint32]:
         (h - window + 1, w - window + 1).
     """
     height, width = mask.shape[0] - window + 1, mask.shape[1] - window + 1
-    down = np.zeros((height, mask.shape[1]), dtype=np.uint32)
+    kind = np.min_scalar_type(window * window)  # the smallest is the fastest
+    mask = mask.astype(kind)
+    down = np.zeros((height, mask.shape[1]), dtype=kind)
     for k in range(window):
         down += mask[k : k + height]
-    sums = np.zeros((height, width), dtype=np.uint32)
+    sums = np.zeros((height, width), dtype=kind)
     for k in range(window):
         sums += down[:, k : k + width]
     return sums

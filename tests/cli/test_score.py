@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import csv
+import io
 import json
 from pathlib import Path
 
@@ -47,7 +49,7 @@ def test_score_prints_json_alone_on_stdout(files):
     done = run(predictions, truth, "--aoi", aoi, "--json", "--gsd", "0.5", "--iou", "0.75")
     data = json.loads(done.stdout)
     assert done.exit_code == 0
-    assert (data["gsd_m"], data["iou"]) == (0.5, 0.75)
+    assert (data["gsd_m"], data["iou"]) == (0.5, [0.75])
     assert data["figures"]["f1_75"] == 1
     assert data["figures"]["polis_m"] == pytest.approx(0.5, abs=1e-3)
 
@@ -70,7 +72,7 @@ def test_score_exits_with_0_where_all_figures_are_high_enough(files):
 def test_score_names_the_figures_when_one_is_unknown(files):
     predictions, truth, _ = files
     done = run(predictions, truth, "--fail-under", "f1=.6")
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert "no figure `f1`" in done.stderr
     assert "f1_50" in done.stderr
 
@@ -93,3 +95,91 @@ def test_score_has_help_with_an_example():
     assert done.exit_code == 0
     assert "Example: buildex score" in done.stdout
     assert "--fail-under" in done.stdout
+
+
+def test_score_prints_csv_alone_on_stdout(files):
+    predictions, truth, aoi = files
+    done = run(predictions, truth, "--aoi", aoi, "--csv", "--gsd", "0.5")
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert done.exit_code == 0
+    values = {row["figure"]: row["value"] for row in rows}
+    assert float(values["polis_m"]) == pytest.approx(0.5, abs=1e-3)
+    assert values["ap_large"] != ""
+    assert values["ap_small"] == ""  # nothing of that size
+    assert {row["scene"] for row in rows} == {"predictions"}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--json", "--csv"),
+        ("--gsd", "0"),
+        ("--iou", "1.5"),
+        ("--sizes", "100"),
+        ("--scenes", "scenes.csv"),
+        ("--compare", "a.gpkg", "b.gpkg"),
+    ],
+)
+def test_score_says_with_2_that_it_was_used_wrongly(files, arguments):
+    done = run(files[0], files[1], *arguments)
+    assert done.exit_code == 2
+    assert done.stdout == ""
+
+
+def test_score_takes_several_scenes_from_a_list(files, tmp_path):
+    predictions, truth, aoi = (Path(name).name for name in files)
+    listed = tmp_path / "scenes.csv"
+    listed.write_text(
+        "scene,predictions,truth,aoi\n"
+        f"moved,{predictions},{truth},{aoi}\nsame,{truth},{truth},{aoi}\n"
+    )
+    done = run("--scenes", str(listed), "--gsd", "0.5", "--json", "--fail-under", "f1_50=1")
+    data = json.loads(done.stdout)
+    assert done.exit_code == 0
+    assert data["scenes"]["moved"]["figures"]["polis_m"] == pytest.approx(0.5, abs=1e-3)
+    assert data["scenes"]["same"]["figures"]["polis_m"] == 0
+    assert data["figures"]["polis_m"] == pytest.approx(0.25, abs=1e-3)
+
+
+def test_score_compares_two_files_with_one_truth(files):
+    predictions, truth, aoi = files
+    done = run("--compare", predictions, truth, truth, "--aoi", aoi, "--gsd", "0.5")
+    assert done.exit_code == 0
+    assert f"A: {predictions}" in done.stdout
+    assert "cannot tell" in done.stdout  # one block of ground says nothing about chance
+    as_json = run("--compare", predictions, truth, truth, "--aoi", aoi, "--gsd", "0.5", "--json")
+    row = json.loads(as_json.stdout)["differences"]["polis_m"]
+    assert row["difference"] == pytest.approx(-0.5, abs=1e-3)
+    assert row["larger_than_chance"] is False
+    wrong = run("--compare", predictions, truth, truth, "--aoi", aoi, "--report", "page.html")
+    assert wrong.exit_code == 2
+
+
+def test_score_writes_a_page_and_layers_once(files, tmp_path):
+    predictions, truth, aoi = files
+    page, layers = tmp_path / "report.html", tmp_path / "errors.gpkg"
+    written = ("--report", str(page), "--layers", str(layers), "--gsd", "0.5")
+    assert run(predictions, truth, "--aoi", aoi, *written).exit_code == 0
+    assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
+    again = run(predictions, truth, "--aoi", aoi, *written)
+    assert again.exit_code == 1
+    assert "`--overwrite`" in again.stderr
+    assert run(predictions, truth, "--aoi", aoi, *written, "--overwrite").exit_code == 0
+    wrong = run(predictions, truth, "--layers", str(tmp_path / "errors.shp"))
+    assert wrong.exit_code == 1
+    assert "no GeoPackage" in wrong.stderr
+
+
+def test_score_lists_what_nobody_drew(files, tmp_path):
+    predictions, truth, aoi = files
+    done = run(predictions, truth, "--aoi", aoi, "--incomplete-truth", "--gsd", "0.5")
+    assert "the truth has holes" in done.stdout
+    assert "0 predictions without a label" in done.stdout
+    assert "  precision" not in done.stdout
+
+
+def test_score_gives_published_figures_only_when_asked(files):
+    predictions, truth, aoi = files
+    more = run(predictions, truth, "--aoi", aoi, "--as-published", "--gsd", "0.5")
+    assert "as published code has it" in more.stdout
+    assert "published" not in run(predictions, truth, "--aoi", aoi, "--gsd", "0.5").stdout

@@ -1,0 +1,198 @@
+"""Compare predicted buildings with true ones: pixels, instances and shapes.
+
+Everything is measured in ground metres, in the UTM zone of each scene's centre, whatever
+the files' own coordinate systems are: web-mercator metres are too long away from the
+equator. Pixels are drawn tile by tile, so memory does not depend on the area.
+`docs/metrics.md` states every definition; `geo.matching` says which buildings count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from buildex.config import Track, silent
+from buildex.errors import ConfigError
+from buildex.geo.bootstrap import differences, intervals
+from buildex.geo.evidence import Evidence, Scene, together
+from buildex.geo.figures import values_of
+from buildex.geo.judging import Comparison, candidates, compared, evidence_of
+from buildex.io.crs import WGS84, reprojected
+from buildex.io.scene_list import SceneFiles, read_scenes
+from buildex.scoring.layers import write_layers
+from buildex.scoring.page import write_page
+from buildex.scoring.reading import Onto, read_scene
+from buildex.scoring.report import POOLED, Candidate, CompareReport, SceneScore, ScoreReport
+from buildex.scoring.settings import ScoreConfig
+
+__all__ = [
+    "CompareReport", "Scene", "SceneFiles", "ScoreConfig", "ScoreReport", "compare",
+    "compare_scenes", "read_scenes", "score", "score_scenes",
+]  # fmt: skip
+
+
+def score(
+    predictions: Path,
+    truth: Path,
+    config: ScoreConfig,
+    aoi: Path | None = None,
+    track: Track = silent,
+    onto: Onto | None = None,
+) -> ScoreReport:
+    """Compare a file of predicted buildings with a file of true ones.
+
+    Args:
+        predictions: vector file in any CRS.
+        truth: vector file in any CRS.
+        config: resolution and thresholds.
+        aoi: file with the area in which every true building is drawn; without it the area
+            is the box around both layers, in which false positives far from truth count.
+        track: progress over the blocks of pixels.
+        onto: moves the true buildings onto the imagery, where they lie off it.
+
+    Raises:
+        VectorError: if a file cannot be used, or no building lies in the area.
+    """
+    files = SceneFiles(predictions=predictions, truth=truth, aoi=aoi, name=predictions.stem)
+    return score_scenes([files], config, track=track, onto=onto)
+
+
+def score_scenes(
+    scenes: Sequence[SceneFiles],
+    config: ScoreConfig,
+    *,
+    page: Path | None = None,
+    layers: Path | None = None,
+    credit: str = "",
+    track: Track = silent,
+    onto: Onto | None = None,
+) -> ScoreReport:
+    """Score several scenes, each and together.
+
+    Args:
+        scenes: their files.
+        config: resolution and thresholds.
+        page: where to write an HTML page to look at.
+        layers: where to write a GeoPackage of what was found, missed and wrong.
+        credit: whose imagery and labels they are, for the page.
+        track: progress over the blocks of pixels.
+        onto: moves true buildings onto the imagery, where they lie off it.
+
+    Raises:
+        VectorError: if a file cannot be used, or no building lies in an area.
+    """
+    read = [read_scene(files, config, onto) for files in scenes]
+    comparisons = [compared(scene.first, config.rules, track) for scene in read]
+    evidence = [evidence_of(comparison) for comparison in comparisons]
+    report = _report(comparisons, evidence, config)
+    report = replace(report, labels=tuple(scene.labels for scene in read))
+    if layers is not None:
+        write_layers(layers, comparisons)
+    if page is not None:
+        write_page(page, report, comparisons, evidence, [s.mosaic for s in scenes], credit)
+    return report
+
+
+def compare(
+    scene: Scene, config: ScoreConfig, invalid: int = 0, track: Track = silent
+) -> ScoreReport:
+    """Compare two layers in memory.
+
+    Args:
+        scene: valid polygons in metres.
+        config: resolution and thresholds.
+        invalid: how many predictions had to be repaired, beside those the scene knows.
+        track: progress over the blocks of pixels.
+    """
+    scene = scene._replace(invalid=scene.invalid + invalid)
+    comparison = compared(scene, config.rules, track)
+    return _report([comparison], [evidence_of(comparison)], config)
+
+
+def compare_scenes(
+    scenes: Sequence[SceneFiles],
+    config: ScoreConfig,
+    track: Track = silent,
+    onto: Onto | None = None,
+) -> CompareReport:
+    """Say which differences of two predictions of the same scenes are larger than chance.
+
+    Args:
+        scenes: their files; each has `compare`, the second predictions.
+        config: resolution, thresholds and draws.
+        track: progress over the blocks of pixels.
+        onto: moves true buildings onto the imagery, where they lie off it.
+
+    Raises:
+        ConfigError: if a scene has no second predictions.
+        VectorError: if a file cannot be used, or no building lies in an area.
+    """
+    sides: tuple[list[Evidence], list[Evidence]] = ([], [])
+    for files in scenes:
+        first, second, _ = read_scene(files, config, onto)
+        if second is None:
+            raise ConfigError(
+                f"scene `{files.name}` has no second predictions",
+                hint="name them under `compare` for every scene",
+            )
+        for side, scene in zip(sides, (first, second), strict=True):
+            side.append(evidence_of(compared(scene, config.rules, track)))
+    sizes = [len(part) for part in sides[0]]
+    pair = together(sides[0]), together(sides[1])
+    found = differences(config.figures, pair, sizes, config.bootstrap, _rng(config))
+    names = str(scenes[0].predictions), str(scenes[0].compare)
+    return CompareReport(config, names, len(scenes), sum(sizes), found)
+
+
+def _report(
+    comparisons: Sequence[Comparison], evidence: Sequence[Evidence], config: ScoreConfig
+) -> ScoreReport:
+    scenes = tuple(
+        _scene_score(c.scene.name, [c], [e], config)
+        for c, e in zip(comparisons, evidence, strict=True)
+    )
+    pooled = scenes[0]
+    if len(scenes) > 1:
+        pooled = _scene_score(POOLED, comparisons, evidence, config)
+    listed = [c for comparison in comparisons for c in _candidates(comparison)]
+    listed.sort(key=lambda c: -(c.score or 0.0))
+    return ScoreReport(config, scenes, pooled, tuple(listed))
+
+
+def _scene_score(
+    name: str, comparisons: Sequence[Comparison], evidence: Sequence[Evidence], config: ScoreConfig
+) -> SceneScore:
+    joined = together(evidence)
+    figures = {k: float(v[0]) for k, v in values_of(config.figures, joined).items()}
+    sizes = [len(part) for part in evidence]
+    seen = [c.seen for c in comparisons]
+    return SceneScore(
+        name=name,
+        predictions=sum(int(np.count_nonzero(p.share)) for p, _ in seen),
+        truth=sum(int(np.count_nonzero(t.share)) for _, t in seen),
+        area=sum(float(c.scene.area.area) for c in comparisons),
+        crs=", ".join(dict.fromkeys(c.scene.crs for c in comparisons)),
+        figures=figures,
+        intervals=intervals(config.figures, joined, sizes, config.bootstrap, _rng(config)),
+    )
+
+
+def _candidates(comparison: Comparison) -> list[Candidate]:
+    """Predictions of a scene that no label touches."""
+    index = candidates(comparison)
+    scene = comparison.scene
+    polygons = scene.predictions[index]
+    middles = np.array([[p.x, p.y] for p in (q.representative_point() for q in polygons)])
+    places = reprojected(middles.reshape(-1, 2), scene.crs, WGS84)
+    scores = [None] * len(index) if scene.scores is None else scene.scores[index].tolist()
+    return [
+        Candidate(scene.name, round(float(x), 7), round(float(y), 7), float(polygon.area), value)
+        for (x, y), polygon, value in zip(places, polygons, scores, strict=True)
+    ]
+
+
+def _rng(config: ScoreConfig) -> np.random.Generator:
+    return np.random.default_rng(config.seed)
