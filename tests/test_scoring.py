@@ -234,6 +234,12 @@ def test_files_that_cannot_be_used_are_errors_of_one_line(tmp_path):
         ({"iou": (0.5, 1.5)}, "`iou` is 1.5"),
         ({"block": 0.3}, "`block` is 0.3 m, 3 pixels"),
         ({"fail_under": {"f1_75": 0.5}}, "no figure `f1_75`"),
+        ({"fail_under": {"polis_m": 0.5}}, "better the lower"),
+        ({"iou": ()}, "`iou` is empty"),
+        ({"boundary": 0.0}, "`boundary` is 0"),
+        ({"sizes": (50.0,)}, "`sizes` is 50"),
+        ({"sizes": (90.0, 10.0)}, "`sizes` is 90, 10"),
+        ({"bootstrap": -1}, "`bootstrap` is -1"),
     ],
 )
 def test_settings_that_make_no_sense_are_errors(wrong, message):

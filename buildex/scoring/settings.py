@@ -8,7 +8,7 @@ from functools import cached_property
 from buildex.errors import ConfigError
 from buildex.geo.boundary_bands import band_width
 from buildex.geo.evidence import Rules
-from buildex.geo.figures import Figure, figures_for
+from buildex.geo.figures import LOWER, Figure, figures_for
 from buildex.geo.measures import SSIM_WINDOW
 
 COCO_SIZES = (10.24, 92.16)  # m2: COCO's squares of 32 and 96 pixels, of 10 cm each
@@ -90,6 +90,12 @@ class ScoreConfig:
             f"`fail_under` names no figure `{', '.join(unknown)}`",
             f"figures are {', '.join(self.figure_names)}",
         )
+        for figure in self.figures:
+            _check(
+                figure.name not in self.fail_under or figure.better != LOWER,
+                f"`fail_under` names `{figure.name}`, which is better the lower it is",
+                "name a figure of which more is better, such as `f1_50`",
+            )
 
     @property
     def block_pixels(self) -> int:
