@@ -96,7 +96,7 @@ def print_rows(
 def cells(found: NDArray[np.object_], labels: Labels) -> Iterator[str]:
     """The figures of one line."""
     scene = Scene(found, labels.polygons, labels.area, labels.grid.crs)
-    figures = compare(scene, ScoreConfig(gsd=0.5)).figures
+    figures = compare(scene, ScoreConfig(gsd=0.5, bootstrap=0)).figures
     pairing = pair(inside(found, labels.area), inside(labels.polygons, labels.area), 0.5)
     couples = list(zip(pairing.predictions, pairing.truths, strict=True))
     drawn, true = vertex_counts(found), vertex_counts(labels.polygons)

@@ -74,7 +74,8 @@ def squareness(
 ) -> NDArray[np.float64]:
     """Share (N,) of each building's edges that lie along its main axes; NaN without edges.
 
-    `geo.measures.square_edges` for many buildings at once.
+    The main axes are those of `main_axes` before they are averaged: the edge with most
+    length beside it, and its perpendicular.
     """
     edges = edges_of(polygons)
     along = _seeds(edges, len(polygons), tolerance)[1]

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from buildex.config import Track, silent
 from buildex.geo import published
+from buildex.geo.axes import squareness
 from buildex.geo.blame import Blame, blame
 from buildex.geo.blocks import Blocks, centres
 from buildex.geo.boundary_bands import band_ious
@@ -17,14 +18,12 @@ from buildex.geo.edges import edges_of
 from buildex.geo.evidence import Evidence, Rules, Scene
 from buildex.geo.footprints import Polygons
 from buildex.geo.matching import Inside, Overlaps, Pairing, inside, overlaps, own_overlaps, pair
-from buildex.geo.measures import SQUARE_TOLERANCE
 from buildex.geo.precision import AP_IOUS, Candidates, Detections, Field, found_at
 from buildex.geo.shape_measures import (
     centroid_offsets,
     hausdorff_distances,
     max_tangent_angles,
     polis_distances,
-    square_counts,
 )
 from buildex.geo.tile_sums import TileCounts, pixel_sums, tile_counts, tile_vertices, tiles_of
 
@@ -217,8 +216,9 @@ def outline_evidence(c: Comparison) -> Sums:
         ("p", c.scene.predictions, c.seen[0], c.place_p),
         ("t", c.scene.truth, c.seen[1], c.place_t),
     ):
-        square, edges = square_counts(polygons[seen.whole], SQUARE_TOLERANCE)
-        place = places[seen.whole]
+        whole, place = polygons[seen.whole], places[seen.whole]
+        edges = edges_of(whole).counts
+        square = np.nan_to_num(squareness(whole)) * edges
         sums[f"whole_{name}"] = c.blocks.total(place)
         sums[f"vertices_{name}"] = c.blocks.total(place, edges)
         sums[f"square_{name}"] = c.blocks.total(place, square)

@@ -9,7 +9,7 @@ the unit that goes in. `docs/metrics.md` states every definition and its source.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import astuple, dataclass
 from typing import Self
 
@@ -257,18 +257,6 @@ def polis(a: Rings, b: Rings) -> float:
     return 0.5 * (_mean_distance(a, b) + _mean_distance(b, a))
 
 
-def polis_as_published(a: Rings, b: Rings) -> float:
-    """PoLiS as the code around polygon networks computes it: for comparison with papers only.
-
-    It divides by the number of points of the closed ring, which repeats its first, and
-    looks at outlines only: a fifth too small for a rectangle.
-    """
-    outer_a, outer_b = a[:1], b[:1]
-    q, r = len(a[0]), len(b[0])
-    forward = _mean_distance(outer_a, outer_b) * q / (q + 1)
-    return 0.5 * (forward + _mean_distance(outer_b, outer_a) * r / (r + 1))
-
-
 def _mean_distance(a: Rings, b: Rings) -> float:
     return float(boundary_distances(np.concatenate(a), b).mean())
 
@@ -276,63 +264,3 @@ def _mean_distance(a: Rings, b: Rings) -> float:
 def vertex_count(rings: Rings) -> int:
     """Number of vertices of a polygon, those of its holes included."""
     return sum(len(ring) for ring in rings)
-
-
-@dataclass(frozen=True)
-class VertexRatio:
-    """Vertices predicted over vertices true, for pairs of buildings; 1 is best.
-
-    Attributes:
-        pooled: all predicted vertices over all true ones.
-        mean: mean of the pairs' ratios.
-    """
-
-    pooled: float
-    mean: float
-
-
-def vertex_ratio(predicted: ArrayLike, true: ArrayLike) -> VertexRatio:
-    """Ratio of vertex counts (P,) of predictions to those of their true buildings; NaN if none."""
-    p, t = np.asarray(predicted, dtype=np.float64), np.asarray(true, dtype=np.float64)
-    return VertexRatio(ratio(p.sum(), t.sum()), mean((p / t).tolist()))
-
-
-def complexity_iou(iou: float, predicted: int, true: int) -> float:
-    """C-IoU of a pair (Zorzi et al. 2022): IoU x (1 - |Np - Nt| / (Np + Nt)).
-
-    Args:
-        iou: intersection over union.
-        predicted: number of vertices of the prediction, Np.
-        true: number of vertices of the true building, Nt.
-    """
-    return iou * (1 - ratio(abs(predicted - true), predicted + true))
-
-
-def square_edges(rings: Rings, tolerance: float = SQUARE_TOLERANCE) -> tuple[int, int]:
-    """How many edges of a polygon lie along its main axes, and how many it has.
-
-    The main axes are the direction of an edge, and its perpendicular, along which the
-    greatest length of edges lies within the tolerance; the longest edge's where two are equal.
-
-    Args:
-        rings: at least one ring of three points; edges of holes count.
-        tolerance: largest angle to the nearer axis, in degrees.
-
-    Returns:
-        Square edges and all edges: sums of both over many buildings give a pooled share.
-    """
-    edges = np.concatenate([np.roll(ring, -1, axis=0) - ring for ring in rings])
-    length = np.hypot(edges[:, 0], edges[:, 1])
-    edges, length = edges[length > 0], length[length > 0]
-    order = np.argsort(-length, kind="stable")
-    angle = np.degrees(np.arctan2(edges[order, 1], edges[order, 0])) % 90.0
-    apart = np.abs(angle[:, None] - angle[None])
-    along = np.minimum(apart, 90.0 - apart) <= tolerance + 1e-9
-    axis = int(np.argmax(along @ length[order])) if len(angle) else 0
-    return (int(along[axis].sum()) if len(angle) else 0), len(angle)
-
-
-def squareness(buildings: Sequence[Rings], tolerance: float = SQUARE_TOLERANCE) -> float:
-    """Share of all edges of some buildings that lie along their own building's main axes."""
-    counts = [square_edges(rings, tolerance) for rings in buildings]
-    return ratio(sum(s for s, _ in counts), sum(n for _, n in counts))

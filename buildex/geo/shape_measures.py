@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import numpy as np
 import shapely
-from numpy.typing import NDArray
 
 from buildex.geo.edges import Edges, Floats, Index, edges_of, farthest_bound, nearest
 from buildex.geo.footprints import Polygons
@@ -25,7 +24,11 @@ def polis_distances(a: Polygons, b: Polygons) -> Floats:
 
 
 def polis_as_published(a: Polygons, b: Polygons) -> Floats:
-    """PoLiS (N,) as `measures.polis_as_published`: outlines only, divided by one too many."""
+    """PoLiS (N,) as the code around polygon networks has it: for comparison with papers.
+
+    It divides by the number of points of the closed ring, which repeats its first, and
+    looks at outlines only: a fifth too small for a rectangle.
+    """
     edges_a, edges_b = edges_of(a, outlines_only=True), edges_of(b, outlines_only=True)
     q, r = edges_a.counts, edges_b.counts
     forward = _mean_distances(edges_a, edges_b) * q / (q + 1)
@@ -125,36 +128,3 @@ def centroid_offsets(a: Polygons, b: Polygons) -> Floats:
     """From the centre of mass of each b to that of its a, (N, 2): east, north."""
     one, other = (shapely.get_coordinates(shapely.centroid(polygons)) for polygons in (a, b))
     return np.asarray(one - other)
-
-
-def square_counts(polygons: Polygons, tolerance: float) -> tuple[Index, Index]:
-    """Square edges (N,) and edges (N,) of each polygon, as `measures.square_edges`.
-
-    Polygons of equally many edges are measured together.
-    """
-    edges = edges_of(polygons)
-    counts = edges.counts
-    square = np.zeros(len(polygons), dtype=np.int64)
-    for size in np.unique(counts[counts > 0]).tolist():
-        for some in _batches(np.flatnonzero(counts == size), size):
-            along = edges.take(some).along.reshape(len(some), size, 2)
-            square[some] = _square(along, tolerance)
-    return square, counts
-
-
-def _square(along: NDArray[np.float64], tolerance: float) -> Index:
-    """Edges of polygons (N, E, 2) that lie along the main axes of theirs (N,)."""
-    length = np.hypot(along[..., 0], along[..., 1])
-    order = np.argsort(-length, axis=1, kind="stable")
-    angle = np.degrees(np.arctan2(along[..., 1], along[..., 0])) % 90.0
-    angle, length = (np.take_along_axis(v, order, axis=1) for v in (angle, length))
-    apart = np.abs(angle[:, :, None] - angle[:, None])
-    close = np.minimum(apart, 90.0 - apart) <= tolerance + 1e-9
-    axis = np.argmax((close * length[:, None]).sum(axis=2), axis=1)
-    return np.asarray(close[np.arange(len(axis)), axis].sum(axis=1))
-
-
-def _batches(index: Index, size: int) -> list[Index]:
-    """Parts of an index such that squares of `size` for each take bounded memory."""
-    parts = max(1, len(index) * size * size >> 22)
-    return list(np.array_split(index, parts))

@@ -6,8 +6,9 @@ import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from buildex.geo import axes, measures
+from buildex.geo import axes
 from buildex.geo.footprints import to_polygon, to_rings
+from tests.geo import references
 from tests.geo.shapes import HOLE, L_SHAPE, SQUARE, buildings
 
 
@@ -40,10 +41,10 @@ def test_one_skew_wall_turns_the_axes_no_more_than_it_must():
 
 @settings(max_examples=60)
 @given(st.lists(buildings(), min_size=1, max_size=4), st.integers(0, 2**32 - 1))
-def test_squareness_is_that_of_the_measures_for_each_building(rings, seed):
+def test_squareness_is_that_of_the_formula_for_each_building(rings, seed):
     rng = np.random.default_rng(seed)
     polygons = objects([to_polygon((r + rng.normal(0, 1.5, r.shape),)) for r in rings])
-    expected = [s / n for s, n in (measures.square_edges(to_rings(p)) for p in polygons)]
+    expected = [s / n for s, n in (references.square_edges(to_rings(p)) for p in polygons)]
     assert axes.squareness(polygons) == pytest.approx(expected)
 
 

@@ -74,7 +74,7 @@ def test_what_is_drawn_comes_back_as_polygons(some):
     assert len(found) == len(some)
     for building in some:
         shown = (building[0].clip(0, SIDE),)
-        nearest = min((polygon for polygon, _ in found), key=lambda p: polis(p, shown))
+        nearest = min((polygon for polygon, *_ in found), key=lambda p: polis(p, shown))
         assert polis(nearest, shown) < 0.7
         assert area(nearest) == pytest.approx(area(shown), rel=0.05)
 
