@@ -18,9 +18,10 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from buildex.geo.components import components
 from buildex.geo.finishing import Finished, Finishing, described, squared
 from buildex.geo.footprints import Polygons, object_array
-from buildex.geo.stitch import Stitched, components
+from buildex.geo.stitch import Stitched
 from buildex.geo.walls import WallsResult, share_walls
 
 Flags = NDArray[np.bool_]

@@ -15,9 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import shapely
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
+from buildex.geo.components import components
 from buildex.geo.footprints import Polygons, object_array
 from buildex.geo.joining import Index, agreeing, joined
 from buildex.geo.sightings import Sightings
@@ -142,24 +141,6 @@ def stitch(seen: Sightings, settings: Stitching = DEFAULT) -> Stitched:
     return Stitcher(settings).add(seen)
 
 
-def overlapping_pairs(polygons: Polygons) -> tuple[Index, Index]:
-    """Index pairs (i < j) of polygons whose bounding boxes meet, sorted."""
-    return _pairs(polygons, np.arange(len(polygons)))
-
-
-def components(count: int, i: Index, j: Index) -> Index:
-    """Which group each of `count` things is in (count,), where pairs i, j belong together.
-
-    Groups are numbered by their first member.
-    """
-    graph = coo_array((np.ones(len(i), dtype=bool), (i, j)), shape=(count, count))
-    _, label = connected_components(graph, directed=False)
-    _, first, group = np.unique(label, return_index=True, return_inverse=True)
-    number = np.empty(len(first), dtype=np.int64)
-    number[np.argsort(first)] = np.arange(len(first))
-    return np.asarray(number[group.reshape(-1)], dtype=np.int64)
-
-
 class _Kin(NamedTuple):
     """Pairs of sightings that may be one building."""
 
@@ -171,7 +152,7 @@ class _Kin(NamedTuple):
     @classmethod
     def of(cls, seen: Sightings, old: int, settings: Stitching) -> _Kin:
         """Pairs of which one at least is not among the first `old` sightings."""
-        i, j = _pairs(seen.polygons, np.arange(old, len(seen)))
+        i, j = overlapping_pairs(seen.polygons, np.arange(old, len(seen)))
         both = shapely.area(shapely.intersection(seen.polygons[i], seen.polygons[j]))
         met = both > 0
         i, j, both = i[met], j[met], both[met]
@@ -243,7 +224,7 @@ def _rivals(
     i, j = group[kin.i], group[kin.j]
     known = ~several[i] & ~several[j]
     i, j, both = i[known], j[known], kin.both[known]
-    a, b = _pairs(polygons, np.flatnonzero(several))
+    a, b = overlapping_pairs(polygons, np.flatnonzero(several))
     i, j = np.concatenate([i, a]), np.concatenate([j, b])
     both = np.concatenate([both, shapely.area(shapely.intersection(polygons[a], polygons[b]))])
     areas = shapely.area(polygons)
@@ -252,7 +233,7 @@ def _rivals(
     return i[one], j[one]
 
 
-def _pairs(polygons: Polygons, asked: Index) -> tuple[Index, Index]:
+def overlapping_pairs(polygons: Polygons, asked: Index) -> tuple[Index, Index]:
     """Pairs (i < j), sorted, of which one is asked for and whose bounding boxes meet."""
     a, j = shapely.STRtree(polygons).query(polygons[asked])
     i = asked[a]

@@ -13,9 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import shapely
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
-from scipy.sparse.csgraph import connected_components
 
+from buildex.geo.components import components
 from buildex.geo.cuts import SPIKE, Crowd, pairs_that_meet, separated, without_doubles
 from buildex.geo.footprints import Polygons
 from buildex.geo.junctions import joined_corners, moved_corners
@@ -84,8 +83,8 @@ def _in_rounds(
 ) -> Polygons:
     """Share walls; a row in which a building is spoilt is done again with that one fixed."""
     near = _neighbours(polygons, settings.gap)
-    graph = csr_matrix((np.ones(len(near[0])), near), shape=(len(polygons),) * 2)
-    count, rows = connected_components(graph, directed=False)
+    rows = components(len(polygons), *near)
+    count = int(rows.max(initial=-1)) + 1
     out = polygons.copy()
     fixed = held.copy()
     busy = np.bincount(rows, ~held, minlength=count) > 0
