@@ -42,14 +42,19 @@ class Regularizing:
             straightens walls and squares corners that are nearly right; `none` does nothing.
         tolerance: largest Hausdorff distance between an outline and what becomes of it, in
             the unit of the coordinates.
-        turn: degrees that a wall may be turned, if the tolerance permits.
-        square: share of an outline's length that must go along the axes within `turn`;
-            under it the outline is not squared.
+        step: steps and chamfers of an outline that are clearly smaller vanish, in the same
+            unit; never more than the tolerance, which it is if not given. A wall may so be
+            straightened and turned by more than the detail that is kept.
+        turn: degrees off the axes within which an outline's parts go along them (and that a
+            wall may be turned, for `any-angle`).
+        square: share of an outline's length that must go along the axes; under it the
+            outline is not squared.
         area: largest change of an outline's area, as a share of it.
     """
 
     method: Method = "right-angles"
     tolerance: float = 0.5
+    step: float | None = None
     turn: float = 20.0
     square: float = 0.6
     area: float = 0.2
@@ -59,6 +64,13 @@ class Regularizing:
             raise ValueError(f"method {self.method!r}: it is one of {', '.join(get_args(Method))}")
         if not self.tolerance > 0:
             raise ValueError(f"tolerance {self.tolerance}: it is more than 0")
+        if self.step is not None and not self.step > 0:
+            raise ValueError(f"step {self.step}: it is more than 0")
+
+    @property
+    def detail(self) -> float:
+        """The step that counts."""
+        return self.tolerance if self.step is None else min(self.step, self.tolerance)
 
 
 @dataclass(frozen=True)
@@ -76,7 +88,7 @@ class Regularized:
 
 
 class _Rung(NamedTuple):
-    """How much is dared, in shares of the tolerance."""
+    """How much is dared, in shares of the smallest step that stays."""
 
     simplify: float  # deviation within which outlines are cut into runs
     short: float  # steps and chamfers that vanish
@@ -185,10 +197,10 @@ def _draft(outlines: Outlines, rung: _Rung, settings: Regularizing, axes: Floats
         axes: (N,) main axis of each building in degrees; where it is not known yet, NaN, it
             is found and written here: holes go along it on whichever rung they are done.
     """
-    short = rung.short * settings.tolerance
+    short = rung.short * settings.detail
     if not rung.squared:
         outlines = outlines._replace(mark=np.full_like(outlines.mark, OPEN))
-    draft = straight.cut_loose(outlines, rung.simplify * settings.tolerance)
+    draft = straight.cut_loose(outlines, rung.simplify * settings.detail)
     if not len(draft.runs.at):
         return draft
     if not rung.squared:

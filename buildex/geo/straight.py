@@ -52,7 +52,7 @@ class Limits:
     Attributes:
         short: steps and chamfers that vanish, in the coordinates' unit.
         swing: how far the ends of a wall may be moved by turning it.
-        turn: degrees that a wall may be turned.
+        turn: degrees off an axis within which a run goes along it.
         diagonals: whether walls may go half-way between the axes.
     """
 
@@ -236,8 +236,8 @@ def fitted_axes(draft: Draft) -> Floats:
 def bound(draft: Draft, axis: Floats, limits: Limits) -> tuple[Draft, Flags]:
     """Give each run the class of the nearest direction that it can be turned to.
 
-    A long run is turned by little only, and only so far that its ends stay near; a short
-    one always, for its direction means little.
+    A run is turned only so far that its ends stay near: a long one by little, a short one
+    always, for its direction means little.
 
     Returns:
         The draft, and whether each run (R,) went along the axes to begin with.
@@ -249,9 +249,7 @@ def bound(draft: Draft, axis: Floats, limits: Limits) -> tuple[Draft, Flags]:
     square = 2 * np.round((angle - axis - off) / 90.0).astype(np.int64) % 8
     aligned = np.abs(off) <= limits.turn
     swing = length / 2 * np.sin(np.radians(np.abs(off)))
-    klass = np.where(
-        (aligned & (swing <= limits.swing)) | (length <= 2 * limits.short), square, FREE
-    )
+    klass = np.where((swing <= limits.swing) | (length <= 2 * limits.short), square, FREE)
     if limits.diagonals:
         off = off_axis(angle, axis + 45.0)
         diagonal = (2 * np.round((angle - axis - off - 45.0) / 90.0).astype(np.int64) + 1) % 8

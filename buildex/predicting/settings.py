@@ -70,9 +70,13 @@ class PredictConfig:
     tolerance: float | None = field(
         default=None,
         metadata={
-            "help": "Metres that squaring may move an outline, at most; else 6 pixels, and "
+            "help": "Metres that squaring may move an outline, at most; else 12 pixels, and "
             "one where all its corners were surely seen."
         },
+    )
+    step: float | None = field(
+        default=None,
+        metadata={"help": "Metres under which steps of an outline vanish; else 5 pixels."},
     )
     gap: float = field(
         default=0.1, metadata={"help": "Metres across which neighbours come to share a wall."}
@@ -91,16 +95,23 @@ class PredictConfig:
             raise ConfigError(f"threshold is {self.threshold}", hint="use a number from 0 to 1")
         if self.batch_size < 1:
             raise ConfigError(f"batch size is {self.batch_size}", hint="use 1 or more")
-        for name in ("tolerance", "gap", "min_area"):
+        for name in ("gap", "min_area"):
             value = getattr(self, name)
-            if value is not None and not value >= 0:
+            if not value >= 0:
                 raise ConfigError(f"{name} is {value}", hint="use 0 or more")
+        for name in ("tolerance", "step"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ConfigError(
+                    f"{name} is {value}", hint="use more than 0, or `--regularize none`"
+                )
 
     def finishing(self, gsd: float) -> Finishing:
         """How outlines become footprints, on pixels of `gsd` metres."""
-        tolerance = 6 * gsd if self.tolerance is None else self.tolerance
+        tolerance = 12 * gsd if self.tolerance is None else self.tolerance
+        step = 5 * gsd if self.step is None else self.step
         return Finishing(
-            Regularizing(method=self.regularize, tolerance=tolerance),
+            Regularizing(method=self.regularize, tolerance=tolerance, step=step),
             surest=gsd,
             walls=Walls(gap=self.gap, smallest=self.min_area),
         )

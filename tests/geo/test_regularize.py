@@ -277,3 +277,21 @@ def test_settings_that_mean_nothing_are_refused():
 def test_following_goes_round_each_ring():
     assert following(np.array([0, 0, 0, 1, 2, 2])).tolist() == [1, 2, 0, 3, 5, 4]
     assert following(np.array([], dtype=np.int64)).tolist() == []
+
+
+def test_a_skewed_wall_is_turned_while_a_smaller_step_stays():
+    # One wall of 16 m is 4 degrees askew (1.1 m at its end); another has a step of 1 m.
+    house = shapely.Polygon([(0, 0), (16, 1.1), (16, 9), (8, 9), (8, 10), (0, 10)])
+    apart = Regularizing(tolerance=1.2, step=0.5)
+    done = regularize(objects([house]), apart).polygons[0]
+    assert squareness(objects([done]))[0] == 1.0
+    assert shapely.get_num_coordinates(done) - 1 == 6
+    assert distance(house, done) <= 1.2
+    coarse = regularize(objects([house]), Regularizing(tolerance=1.2)).polygons[0]
+    assert shapely.get_num_coordinates(coarse) - 1 == 4  # one setting for both takes the step
+
+
+def test_a_step_is_never_more_than_the_tolerance():
+    assert Regularizing(tolerance=0.1, step=0.5).detail == 0.1
+    with pytest.raises(ValueError, match="step"):
+        Regularizing(step=0.0)
