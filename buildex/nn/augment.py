@@ -32,6 +32,9 @@ class Augment:
         blur: chance of blur or a coarser resolution.
         noise: chance of sensor noise.
         jpeg: chance of JPEG traces.
+        shade: chance of shadows.
+        overgrow: chance of patches of ground over everything, as trees stand over roofs.
+        paste: chance that buildings of another sample are put down.
     """
 
     scale_low: float = 0.7
@@ -42,9 +45,12 @@ class Augment:
     blur: float = 0.3
     noise: float = 0.2
     jpeg: float = 0.3
+    shade: float = 0.2
+    overgrow: float = 0.2
+    paste: float = 0.3
 
 
-NO_AUGMENT = Augment(1.0, 1.0, False, 0.0, 0.0, 0.0, 0.0, 0.0)
+NO_AUGMENT = Augment(1.0, 1.0, False, *[0.0] * 8)
 
 
 def draw_matrix(

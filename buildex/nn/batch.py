@@ -19,6 +19,7 @@ from torch.utils.data import Dataset, Sampler
 from buildex.geo.boxes import PixelBox
 from buildex.geo.rings import Rings, area, bounds, clip, fill, transformed
 from buildex.nn.augment import draw_matrix, recolour, warp
+from buildex.nn.clutter import overgrow, paste, shade
 from buildex.nn.settings import TRAIN, VAL, Feeding
 
 Pixels = NDArray[np.uint8]
@@ -26,10 +27,12 @@ Flags = NDArray[np.bool_]
 SLIVER_SHARE = 0.15  # of a building that the crop's edge left: less of it is no building ...
 SLIVER_SIDE = 8.0  # ... where its shorter side is under these pixels
 SMALLEST_SIDE = 2.0  # pixels; less is not seen at all
+TRIES = 4  # at a cut that shows enough of a scene ...
+GROUND = 0.6  # ... which is this share of its pixels
 
 
 class Tile(Protocol):
-    """A tile of a scene; `x`, `y` is its top-left pixel there."""
+    """A tile of a scene; `x`, `y` is its top-left pixel there, `valid_fraction` its ground."""
 
     @property
     def x(self) -> int: ...  # noqa: D102
@@ -39,6 +42,8 @@ class Tile(Protocol):
     def width(self) -> int: ...  # noqa: D102
     @property
     def height(self) -> int: ...  # noqa: D102
+    @property
+    def valid_fraction(self) -> float: ...  # noqa: D102
 
 
 class Uncut(Protocol):
@@ -171,7 +176,7 @@ class Crops(Dataset[Sample]):
     """Training samples: turned, scaled and recoloured cuts of real pixels, without end.
 
     Sample `index` depends on the seed and on `index` alone. A scene is seen as often as it
-    has tiles, times its weight.
+    has tiles of ground, times its weight.
 
     Args:
         scenes: of all datasets; those with tiles of the split `train` are cut.
@@ -183,24 +188,64 @@ class Crops(Dataset[Sample]):
         self.scenes = [scene for scene in scenes if scene.tiles(TRAIN)]
         self.truths = [SceneTruth(scene, TRAIN) for scene in self.scenes]
         self.tiles = [(i, t) for i, scene in enumerate(self.scenes) for t in scene.tiles(TRAIN)]
-        chances = np.array([feeding.weight(self.scenes[i].name) for i, _ in self.tiles])
+        chances = np.array(
+            [feeding.weight(self.scenes[i].name) * tile.valid_fraction for i, tile in self.tiles]
+        )
         self.chances = chances / chances.sum()
 
     def __getitem__(self, index: int) -> Sample:
-        """Cut one sample."""
-        size, augment = self.feeding.size, self.feeding.augment
+        """Cut one sample; now and then with buildings of another one."""
+        augment = self.feeding.augment
         rng = np.random.default_rng((self.feeding.seed, index))
+        sample = self._cut(rng)
+        if rng.random() < augment.paste:
+            sample = with_buildings(sample, self._cut(rng), rng)
+        boxes = [bounds(shape.rings) for shape in sample.shapes]
+        image = sample.image
+        if rng.random() < augment.overgrow:
+            image = overgrow(image, boxes, rng)
+        if rng.random() < augment.shade:
+            image = shade(image, rng)
+        return sample._replace(image=np.where(sample.valid[..., None], image, 0))
+
+    def _cut(self, rng: np.random.Generator) -> Sample:
+        """A cut around some point of a tile; of a few, the first that shows enough ground."""
+        size, augment = self.feeding.size, self.feeding.augment
         which, tile = self.tiles[int(rng.choice(len(self.tiles), p=self.chances))]
-        centre = (tile.x + rng.random() * tile.width, tile.y + rng.random() * tile.height)
-        matrix = draw_matrix(rng, centre, size, augment)
-        box = covering_box(matrix, size)
+        most = -1.0
+        for _ in range(TRIES):
+            centre = (tile.x + rng.random() * tile.width, tile.y + rng.random() * tile.height)
+            tried = draw_matrix(rng, centre, size, augment)
+            image, seen = self._pixels(which, tried)
+            share = float(seen.mean())
+            if share > most:
+                most, matrix, pixels, valid = share, tried, image, seen
+            if share >= GROUND:
+                break
+        shapes = self.truths[which].shapes(covering_box(matrix, size), matrix, valid)
+        pixels = recolour(pixels, rng, augment)
+        return Sample(np.where(valid[..., None], pixels, 0), valid, tuple(shapes))
+
+    def _pixels(self, which: int, matrix: NDArray[np.float64]) -> tuple[Pixels, Flags]:
+        """What a scene shows under a matrix, and where it is valid."""
+        box = covering_box(matrix, self.feeding.size)
         pixels, valid = self.scenes[which].read(box, TRAIN)
         shift = matrix.copy()
         shift[:, 2] += matrix[:, :2] @ (box.x0, box.y0)
-        image, seen = warp(pixels, valid, shift, size)
-        shapes = self.truths[which].shapes(box, matrix, seen)
-        image = recolour(image, rng, augment)
-        return Sample(np.where(seen[..., None], image, 0), seen, tuple(shapes))
+        return warp(pixels, valid, shift, self.feeding.size)
+
+
+def with_buildings(sample: Sample, donor: Sample, rng: np.random.Generator) -> Sample:
+    """A sample with some whole buildings of another one put down where there is room."""
+    whole = [shape for shape in donor.shapes if all(flags.all() for flags in shape.corners)]
+    boxes = [bounds(shape.rings) for shape in sample.shapes]
+    rings = [shape.rings for shape in whole]
+    image, placed = paste(sample.image, sample.valid, boxes, donor.image, rings, rng)
+    new = [
+        Shape(tuple(ring + shift for ring in rings[number]), whole[number].corners)
+        for number, shift in placed
+    ]
+    return Sample(image, sample.valid, (*sample.shapes, *new))
 
 
 def covering_box(matrix: NDArray[np.float64], size: int) -> PixelBox:

@@ -46,5 +46,6 @@ PAPER: Mapping[str, Any] = {
     "turn": False,
     "light": 0.0,
     "degrade": 0.0,
+    "paste": 0.0,
 }
 PRESETS: Mapping[str, Mapping[str, Any]] = {"paper": PAPER}

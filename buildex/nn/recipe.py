@@ -38,6 +38,7 @@ RANGES: dict[str, tuple[float, float]] = {  # least and most
     "lr": (1e-7, 1),
     "average": (0, 0.99999),
     "overlap": (0, 1),
+    "paste": (0, 1),
     "proposal_overlap": (0, 1),
     "frozen_stages": (0, 5),
     "scale_low": (0.1, 10),
@@ -126,7 +127,11 @@ class TrainConfig:
     scale_high: float = option(1.4, "Greatest zoom.")
     turn: bool = option(True, "Turn and mirror training samples.")
     light: float = option(1.0, "Strength of changes of light and colour; 0 for none.")
-    degrade: float = option(1.0, "Factor on the chances of haze, blur, noise and JPEG traces.")
+    degrade: float = option(
+        1.0,
+        "Factor on the chances of haze, blur, noise, JPEG traces, shadows and trees over roofs.",
+    )
+    paste: float = option(0.3, "Chance that buildings of another sample are put into one.")
 
     monitor: Literal["score", "iou", "instance_f1"] = option(
         "score", "Measure that chooses the best model: score is the mean of the other two."
@@ -208,7 +213,7 @@ class TrainConfig:
     @property
     def _augment(self) -> Augment:
         usual = Augment()
-        chances = ("haze", "blur", "noise", "jpeg")
+        chances = ("haze", "blur", "noise", "jpeg", "shade", "overgrow")
         return self._part(Augment, **{n: getattr(usual, n) * self.degrade for n in chances})
 
     def _part(self, cls: type[P], **others: Any) -> P:

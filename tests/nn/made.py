@@ -53,7 +53,8 @@ class PaintedScene:
         self.pixels = np.where(self.valid[..., None], painted(side, houses), 0).astype(np.uint8)
 
     def tiles(self, split):
-        return [SimpleNamespace(x=0, y=0, width=self.width, height=self.height)]
+        whole = {"x": 0, "y": 0, "width": self.width, "height": self.height}
+        return [SimpleNamespace(**whole, valid_fraction=float(self.valid.mean()))]
 
     def buildings(self, split):
         return [SimpleNamespace(rings=rings_of(points)) for points in self.houses]

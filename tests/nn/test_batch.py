@@ -156,3 +156,13 @@ def test_a_batch_has_the_shapes_it_says():
     assert batch.boxes[1].shape == (0, 4)
     assert (batch.boxes[0] >= 0).all()
     assert (batch.boxes[0] <= SIZE).all()
+
+
+def test_cuts_show_ground_where_there_is_some():
+    # All but a corner of the scene is not valid: a cut around any point is mostly black.
+    scene = PaintedScene(hidden=[np.s_[:, 100:], np.s_[100:, :]])
+    crops = Crops([scene], feeding(augment=NO_AUGMENT))
+    assert np.mean([crops[k].valid.mean() for k in range(40)]) > 0.3  # by chance alone: .15
+    assert Crops([scene, PaintedScene()], feeding()).chances[0] == pytest.approx(
+        0.152 / 1.152, abs=0.01
+    )
