@@ -188,11 +188,21 @@ def _provenance(config: TrainConfig, datasets: Sequence[Dataset], fitted: Fitted
         "hours": round(fitted.hours, 3),
         "steps": fitted.steps,
         "torch": version("torch"),
-        "encoder_weights": Path(config.pretrained).name,
-        "init": "" if config.init is None else Path(config.init).name,
+        **_ancestors(config),
         "datasets": [dataset.fingerprint for dataset in datasets],
         "scenes": sorted({scene.name for dataset in datasets for scene in dataset.scenes}),
     }
+
+
+def _ancestors(config: TrainConfig) -> dict[str, str]:
+    """Where the first weights came from: a model has its encoder's from its own beginning."""
+    if config.init is None:
+        return {"encoder_weights": Path(config.pretrained).name, "init": ""}
+    from buildex.nn.weights import read_card
+
+    card = read_card(find_model(config.init))
+    encoder = str(card.provenance.get("encoder_weights", ""))
+    return {"encoder_weights": encoder, "init": f"{card.name} version {card.version}"}
 
 
 def _commit() -> str:

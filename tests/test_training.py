@@ -205,7 +205,8 @@ def test_training_can_start_from_a_model(dataset, trained, tmp_path):
     for name, before in without_statistics(started).items():
         assert torch.allclose(tuned[name], before, atol=1e-3), name
     card = read_toml(tmp_path / "run" / "model" / "model.toml")
-    assert card["provenance"]["init"] == first.model.name
+    assert card["provenance"]["init"] == "buildex-model version 1"
+    assert card["provenance"]["encoder_weights"] == "none"  # as the first model's were
 
 
 def test_a_model_of_another_make_is_no_start(dataset, trained, tmp_path):
