@@ -1,0 +1,140 @@
+"""How good the method is in a town it has never seen: train without it, score on it.
+
+    python benchmarks/leave_one_town_out.py WORK --datasets DATASET... --data ../shared/data \
+        --pretrained ../shared/weights/efficientnet_lite2_imagenet_encoder.safetensors \
+        --config benchmarks/drone_lite2.toml --steps 600
+
+DATASET are folders that `buildex tile` made (`benchmarks/make_model.py` leaves such ones) of all
+training scenes, and rendered ones if wanted. Of each town that is left out no tile is learnt from,
+nothing of it chooses weights or threshold: the last (averaged) weights are taken, and
+`--threshold` is the same for all. The drawing goes through predict's and score's own paths.
+Interrupted, the same command goes on; WORK/TOWN holds figures, layers and an overlay of each
+scene. Needs nothing but what `buildex train` needs, and `buildex predict`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from buildex.cli.console import say, track
+from buildex.config import from_table, read_toml
+from buildex.errors import BuildexError
+from buildex.nn.device import choose_device, hardware
+from buildex.nn.recipe import TrainConfig
+from buildex.predicting import PredictConfig, draw_preview, open_model, predict
+from buildex.scoring import ScoreConfig, score
+from buildex.training import train
+
+TOWNS: Mapping[str, Sequence[str]] = {
+    "kampala": ("kampala",),
+    "catanduanes": ("catanduanes",),
+    "zanzibar": ("zanzibar", "zanzibar-val"),
+    "banepa": ("banepa-centre", "banepa-south-1", "banepa-south-2"),
+}
+FIGURES = {
+    "pixel_iou": "IoU", "f1_50": "F1", "precision_50": "precision", "recall_50": "recall",
+    "polis_m": "PoLiS m", "vertex_ratio": "vertices", "square_predicted": "square",
+    "square_true": "square, labels",
+}  # fmt: skip
+
+
+def main() -> None:
+    """Train and score what is missing, print the table."""
+    given = arguments()
+    scenes = {path.parent.name: path.parent for path in given.data.glob("*/*/mosaic.tif")}
+    rows: dict[str, dict[str, dict[str, float | None]]] = {}
+    for town in given.towns:
+        done = given.work / town / "figures.json"
+        if not done.is_file():
+            say(f"without {town}")
+            figures = left_out(town, [scenes[name] for name in TOWNS[town]], given)
+            done.write_text(json.dumps(figures, indent=2), encoding="utf-8")
+        rows[town] = json.loads(done.read_text(encoding="utf-8"))
+    print(f"{given.steps} steps of {given.batch_size}, {hardware(choose_device(given.device))}\n")
+    print(table(rows))
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="Train without a town, score on it.")
+    parser.add_argument("work", type=Path)
+    parser.add_argument("--datasets", type=Path, nargs="+", required=True)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--towns", nargs="+", choices=list(TOWNS), default=list(TOWNS))
+    parser.add_argument("--config", type=Path, help="TOML of settings, as of `buildex train`")
+    parser.add_argument("--pretrained", default="timm", help="as of `buildex train`")
+    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--batch-size", type=int, default=4)
+    parser.add_argument("--threshold", type=float, default=0.45, help="the same for all towns")
+    parser.add_argument("--device", default="auto")
+    return parser.parse_args()
+
+
+def left_out(
+    town: str, scenes: Sequence[Path], given: argparse.Namespace
+) -> dict[str, dict[str, float | None]]:
+    """Figures of each of a town's scenes, drawn by a network that has not seen the town."""
+    folder = given.work / town
+    folder.mkdir(parents=True, exist_ok=True)
+    model = open_model(str(trained(folder / "run", TOWNS[town], given)), given.device)
+    figures: dict[str, dict[str, float | None]] = {}
+    for scene in scenes:
+        out, mosaic = folder / f"{scene.name}.gpkg", str(scene / "mosaic.tif")
+        config = PredictConfig(threshold=given.threshold, overwrite=True, restart=True)
+        predict(mosaic, out, model.segmenter, config, model=(model.name, town), track=track)
+        draw_preview(out.with_suffix(".png"), mosaic, out)
+        report = score(out, scene / "buildings.geojson", ScoreConfig(), scene / "aoi.geojson")
+        figures[scene.name] = report.as_dict()["figures"]
+    return figures
+
+
+def trained(run: Path, unseen: Sequence[str], given: argparse.Namespace) -> Path:
+    """The model folder of a run that has not seen some scenes; goes on with one begun before."""
+    if (run / "model" / "model.toml").is_file():
+        return run / "model"
+    settings = read_toml(given.config) if given.config else {}
+    weights = dict.fromkeys(unseen, 0.0) | dict(settings.pop("scene_weights", {}))
+    settings |= {
+        "datasets": given.datasets, "output": run, "scene_weights": weights,
+        "pretrained": given.pretrained, "steps": given.steps, "batch_size": given.batch_size,
+        "samples_per_epoch": given.steps * given.batch_size, "device": given.device,
+        "resume": (run / "checkpoints" / "last.ckpt").is_file(), "overwrite": True,
+    }  # fmt: skip
+    return train(from_table(TrainConfig, settings), track=track, tell=say).model
+
+
+def table(rows: Mapping[str, Mapping[str, Mapping[str, float | None]]]) -> str:
+    """A line for each scene, and the mean over towns of the means over their scenes."""
+    lines = ["| town | scene | " + " | ".join(FIGURES.values()) + " |"]
+    lines.append("|---|---" + "|---" * len(FIGURES) + "|")
+    for town, scenes in rows.items():
+        for scene, figures in scenes.items():
+            cells = (shown(figures[name]) for name in FIGURES)
+            lines.append(f"| {town} | {scene} | " + " | ".join(cells) + " |")
+    means = (
+        shown(mean([mean([s[name] for s in scenes.values()]) for scenes in rows.values()]))
+        for name in FIGURES
+    )
+    return "\n".join([*lines, "| mean over towns | | " + " | ".join(means) + " |"])
+
+
+def mean(values: Sequence[float | None]) -> float | None:
+    """Mean of what is known."""
+    known = [value for value in values if value is not None]
+    return statistics.fmean(known) if known else None
+
+
+def shown(value: float | None) -> str:
+    """Three decimals, or a dash."""
+    return "-" if value is None else f"{value:.3f}"
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except BuildexError as error:
+        raise SystemExit(f"leave_one_town_out: {error}") from None
