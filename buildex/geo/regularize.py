@@ -8,7 +8,7 @@ original stands. All polygons are worked on at once, in the unit of their coordi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
@@ -29,6 +29,7 @@ SWING = 0.7  # share of the tolerance by which the ends of a wall may be turned 
 ROUND = 0.07  # roundness under which an outline is a hut or a tank, and is not squared
 HUT = 6  # corners that a round outline keeps at least
 FEW = 0.25  # share of its points that is left of an outline, at most, to straighten it without axes
+COARSER = 2.0  # times the step, where nothing is found with it and the tolerance permits more
 SAME = 1e-6  # share of the tolerance within which an outline is the same
 
 
@@ -44,7 +45,8 @@ class Regularizing:
             the unit of the coordinates.
         step: steps and chamfers of an outline that are clearly smaller vanish, in the same
             unit; never more than the tolerance, which it is if not given. A wall may so be
-            straightened and turned by more than the detail that is kept.
+            straightened and turned by more than the detail that is kept. An outline for
+            which nothing is found so is tried again with twice the step.
         turn: degrees off the axes within which an outline's parts go along them (and that a
             wall may be turned, for `any-angle`).
         square: share of an outline's length that must go along the axes; under it the
@@ -127,6 +129,10 @@ def regularize(polygons: Polygons, settings: Regularizing = DEFAULT) -> Regulari
     for start in range(0, len(index), CHUNK):
         chunk = index[start : start + CHUNK]
         out[chunk], status[chunk] = _regularized(out[chunk], settings)
+        stuck = chunk[status[chunk] == "kept"]
+        if len(stuck) and settings.detail < settings.tolerance:
+            coarser = replace(settings, step=COARSER * settings.detail)
+            out[stuck], status[stuck] = _regularized(out[stuck], coarser)
     return Regularized(out, status)
 
 

@@ -295,3 +295,18 @@ def test_a_step_is_never_more_than_the_tolerance():
     assert Regularizing(tolerance=0.1, step=0.5).detail == 0.1
     with pytest.raises(ValueError, match="step"):
         Regularizing(step=0.0)
+
+
+def test_an_outline_too_rough_for_the_step_is_tried_again_with_a_larger_one():
+    # A sawtooth of 0.9 m along every wall: with half a metre as the step it would stand.
+    corners = np.array([[0.0, 0], [12, 0], [12, 9], [0, 9]])
+    rough = []
+    for a, b in zip(corners, np.roll(corners, -1, axis=0), strict=True):
+        out = np.array([b[1] - a[1], a[0] - b[0]]) / np.hypot(*(b - a))
+        places = np.linspace(0, 1, 9)[:-1]
+        rough += [a + t * (b - a) + 0.45 * (-1) ** k * out for k, t in enumerate(places)]
+    house = shapely.Polygon(rough)
+    done = regularize(objects([house]), Regularizing(tolerance=1.2, step=0.5))
+    assert done.status[0] == "regularized"
+    assert squareness(objects([done.polygons[0]]))[0] == 1.0
+    assert distance(house, done.polygons[0]) <= 1.2
