@@ -320,11 +320,12 @@ def conditions(found: Mapping[str, Sequence[Table]], settings: Table) -> str:
 
 
 def effect(name: str, found: Mapping[str, Sequence[Table]], grouping: str) -> str:
-    """What the paper's way changes, against ours: means over seeds of the differences."""
-    ours = found.get(OURS, ())
-    theirs = ours if name == "grouping" else found.get(f"effect-{name}", ())
+    """What the paper's way changes, against ours: means of the differences over common seeds."""
+    ours = by_seed(found.get(OURS, ()))
+    theirs = ours if name == "grouping" else by_seed(found.get(f"effect-{name}", ()))
     other = "paper" if name == "grouping" else grouping
-    if not ours or len(ours) != len(theirs):
+    seeds = sorted(ours.keys() & theirs.keys())
+    if not seeds:
         return "not measured"
     parts = []
     for figure, word, form in (
@@ -333,11 +334,16 @@ def effect(name: str, found: Mapping[str, Sequence[Table]], grouping: str) -> st
     ):  # fmt: skip
         pairs = [
             (a["figures"][other][figure], b["figures"][grouping][figure])
-            for a, b in zip(theirs, ours, strict=True)
+            for a, b in ((theirs[seed], ours[seed]) for seed in seeds)
         ]
         known = [a - b for a, b in pairs if a is not None and b is not None]
         parts.append(f"{word} {format(statistics.fmean(known), form) if known else '-'}")
     return ", ".join(parts)
+
+
+def by_seed(entries: Sequence[Table]) -> dict[str, Table]:
+    """Entries by the seed that they were trained with."""
+    return {entry["settings"]["seed"]: entry for entry in entries}
 
 
 def fill(document: Path, blocks: Mapping[str, str], effects: Mapping[str, str]) -> None:
