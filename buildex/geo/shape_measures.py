@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 import shapely
+from numpy.typing import NDArray
 
 from buildex.geo.edges import (
     Edges,
@@ -22,7 +23,7 @@ from buildex.geo.footprints import Polygons
 
 HAUSDORFF_TOLERANCE = 1e-3  # metres
 ANGLED = 512  # polygons whose points are held in one go
-RUN = 8  # points in a row for which near edges are looked up together
+RUN = 10  # points in a row for which near edges are looked up together
 STRETCH = 2.0  # how much longer or shorter a projected piece may be (FFL)
 
 
@@ -127,7 +128,7 @@ def _max_tangent_angles(edges: Edges, truth: Edges, spacing: float) -> Floats:
     points = np.empty((len(edge), 2), order="F")
     for axis in (0, 1):
         points[:, axis] = edges.start[:, axis].take(edge) + t * edges.along[:, axis].take(edge)
-    feet = _projected(points, edge, edges.owner, truth)
+    points, edge, feet = _projected(points, edge, edges.owner, truth)
     within = np.flatnonzero(edge[1:] == edge[:-1])
     steps = [points[within + 1, axis] - points[within, axis] for axis in (0, 1)]
     became = [feet[within + 1, axis] - feet[within, axis] for axis in (0, 1)]
@@ -135,19 +136,38 @@ def _max_tangent_angles(edges: Edges, truth: Edges, spacing: float) -> Floats:
     return _degrees(_largest(turns, edges.owner[edge[within]], len(edges)))
 
 
-def _projected(points: Floats, edge: Index, owner: Index, truth: Edges) -> Floats:
-    """The nearest places (M, 2) on the true outlines of points along edges, in their order.
+def _projected(
+    points: Floats, edge: Index, owner: Index, truth: Edges
+) -> tuple[Floats, Index, Floats]:
+    """The nearest places on the true outlines of points (M, 2) along edges (M,), in their order.
 
     Runs of neighbouring points are looked at first: few true edges are near to any of a run.
+    Where it is one, and the run falls between its ends, all stretches of the run are turned
+    alike: only the first and the last point stay. Returns points, edges, places.
     """
     starts = np.flatnonzero(np.diff(edge, prepend=-1))
     place = np.arange(len(edge)) - np.repeat(starts, np.diff(starts, append=len(edge)))
     begin = np.flatnonzero(place % RUN == 0)
     size = np.diff(begin, append=len(edge))
-    one, other = points[begin], points[begin + size - 1]
+    end = begin + size - 1
+    one, other = points[begin], points[end]
     reach = np.hypot(*(other - one).T) / 2
     near = within_reach((one + other) / 2, reach, owner[edge[begin]], truth)
-    return nearest(points, np.repeat(np.arange(len(begin)), size), near)[1]
+    alike = np.flatnonzero(near.counts == 1)
+    alike = alike[_between(one[alike], near.take(alike)) & _between(other[alike], near.take(alike))]
+    stays = np.ones(len(begin), dtype=bool)
+    stays[alike] = False
+    stays = np.repeat(stays, size)
+    stays[begin] = stays[end] = True
+    points, edge = points[stays], edge[stays]
+    run = np.repeat(np.arange(len(begin)), size)[stays]
+    return points, edge, nearest(points, run, near)[1]
+
+
+def _between(points: Floats, edges: Edges) -> NDArray[np.bool_]:
+    """Whether points (N, 2) fall between the ends of the one edge that each has."""
+    t = ((points - edges.start) * edges.along).sum(axis=1)
+    return np.asarray((t >= 0) & (t <= (edges.along**2).sum(axis=1)))
 
 
 def _turns(steps: tuple[Floats, Floats], became: tuple[Floats, Floats]) -> Floats:
