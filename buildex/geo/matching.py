@@ -45,9 +45,7 @@ def overlaps(first: Polygons, second: Polygons) -> Overlaps:
     return _sharing(Layer.of(first), Layer.of(second), i[order], j[order])
 
 
-def _sharing(
-    first: Layer, second: Layer, i: NDArray[np.int64], j: NDArray[np.int64]
-) -> Overlaps:
+def _sharing(first: Layer, second: Layer, i: NDArray[np.int64], j: NDArray[np.int64]) -> Overlaps:
     """Those of some pairs that share area."""
     area = shared_areas(first, second, i, j)
     some = area > 0

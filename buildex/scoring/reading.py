@@ -28,11 +28,13 @@ class ReadScene(NamedTuple):
         first: its predictions and its truth.
         second: the second predictions and the same truth, where there are two.
         labels: what became of the features of the file of true buildings.
+        credit: whom the file says to thank for them, each once.
     """
 
     first: Scene
     second: Scene | None
     labels: RepairCounts
+    credit: tuple[str, ...] = ()
 
 
 def read_scene(files: SceneFiles, config: ScoreConfig, onto: Onto | None = None) -> ReadScene:
@@ -67,7 +69,14 @@ def read_scene(files: SceneFiles, config: ScoreConfig, onto: Onto | None = None)
         )
         for path, (found, mended) in zip(paths, read, strict=True)
     ]  # fmt: skip
-    return ReadScene(scenes[0], scenes[1] if len(scenes) > 1 else None, labels)
+    second = scenes[1] if len(scenes) > 1 else None
+    return ReadScene(scenes[0], second, labels, _credit(real))
+
+
+def _credit(labels: Footprints) -> tuple[str, ...]:
+    """The lines of the column `credit`, which `buildex osm` and OpenStreetMap's files fill."""
+    lines = labels.columns.get("credit", np.empty(0, dtype=object)).tolist()
+    return tuple(dict.fromkeys(line for line in lines if isinstance(line, str) and line))
 
 
 def _scores(found: Footprints, path: Path, column: str) -> NDArray[np.float64] | None:

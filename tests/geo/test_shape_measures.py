@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -153,7 +154,7 @@ def max_tangent_angle_point_by_point(p: shapely.Polygon, t: shapely.Polygon, ste
     """The definition of docs/metrics.md, one point after the other."""
     angles, wall = [], t.boundary
     corners = shapely.get_coordinates(p)
-    for a, b in zip(corners[:-1], corners[1:], strict=True):
+    for a, b in itertools.pairwise(corners):
         pieces = math.ceil(math.dist(a, b) / step)
         points = [a + (b - a) * k / pieces for k in range(pieces + 1)]
         feet = [wall.interpolate(wall.project(shapely.Point(*q))).coords[0] for q in points]
