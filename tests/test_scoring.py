@@ -180,6 +180,16 @@ def test_without_an_area_the_box_around_both_layers_is_scored(tmp_path):
     assert report.figures["tp_50"] == 2
 
 
+def test_layers_of_two_places_need_an_area(tmp_path):
+    found, real = write(tmp_path / "p.gpkg", SHIFTED), tmp_path / "t.gpkg"
+    write(real, shapely.transform(TRUTH, lambda points: points + [9000, 0]))
+    with pytest.raises(VectorError, match=r"p.gpkg` lies 8,9\d\d m from `.*t.gpkg`") as caught:
+        score(found, real, COARSE)
+    assert "--aoi" in caught.value.hint
+    aoi = write(tmp_path / "aoi.gpkg", np.array([AREA], dtype=object))
+    assert score(found, real, COARSE, aoi=aoi).figures["fp_50"] == 3
+
+
 def test_an_empty_layer_is_an_answer_and_two_need_an_area(tmp_path):
     empty = write(tmp_path / "empty.gpkg", boxes())
     truth = write(tmp_path / "truth.gpkg", TRUTH)
