@@ -182,7 +182,7 @@ def test_without_an_area_the_box_around_both_layers_is_scored(tmp_path):
 
 def test_layers_of_two_places_need_an_area(tmp_path):
     found, real = write(tmp_path / "p.gpkg", SHIFTED), tmp_path / "t.gpkg"
-    write(real, shapely.transform(TRUTH, lambda points: points + [9000, 0]))
+    write(real, shapely.transform(TRUTH, lambda points: points + np.array([9000, 0])))
     with pytest.raises(VectorError, match=r"p.gpkg` lies 8,9\d\d m from `.*t.gpkg`") as caught:
         score(found, real, COARSE)
     assert "--aoi" in caught.value.hint
