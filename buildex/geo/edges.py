@@ -77,7 +77,7 @@ def edges_of(polygons: Polygons, outlines_only: bool = False) -> Edges:
     points, size, owner = _rings(polygons, outlines_only)
     along = np.empty((len(points), 2), order="F")
     along[:-1] = points[1:] - points[:-1]
-    real = along.any(axis=1)
+    real = np.asarray(along.any(axis=1))
     real[np.cumsum(size) - 1] = False  # from the end of a ring to the next
     ends = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(real)])
     rings = np.searchsorted(owner, np.arange(len(polygons) + 1), side="left")

@@ -147,4 +147,4 @@ def _under_both(first: Layer, one: Index, second: Layer, other: Index) -> Floats
     depth = np.minimum(down, 0.0)
     crosses = up > 0
     crossed = np.where(crosses, depth * depth / np.where(crosses, up - depth, 1.0), -depth - up)
-    return -0.5 * width * crossed * first.sign.take(one) * second.sign.take(other)
+    return np.asarray(-0.5 * width * crossed * first.sign.take(one) * second.sign.take(other))
