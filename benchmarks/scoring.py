@@ -137,7 +137,7 @@ def turned(unit: Floats, sizes: Floats, turns: Floats) -> Floats:
 def polygons(rings: Floats) -> Polygons:
     """Open rings (N, V, 2) as polygons (N,)."""
     closed = np.concatenate([rings, rings[:, :1]], axis=1)
-    return shapely.polygons(closed)
+    return np.asarray(shapely.polygons(closed))
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from buildex.geo.footprints import Footprints
 from buildex.io import overpass
 from buildex.io.crs import WGS84
 from buildex.io.layers import Table
+from buildex.io.osm import CREDIT
 from buildex.io.source import valid_bounds
 from buildex.io.vector import RepairCounts, buildings_of, check_output, write_footprints
 
@@ -81,7 +82,7 @@ class OsmReport:
     cached: int
     timestamp: str
     labels: RepairCounts
-    credit: str = overpass.CREDIT
+    credit: str = CREDIT
 
     def as_dict(self) -> dict[str, Any]:
         """The report as a table."""
@@ -122,7 +123,7 @@ def fetch(place: str, out: Path, config: OsmConfig, track: Track = silent) -> Os
     claims = answer.claims
     table = Table(claims.geometry, WGS84, claims.columns, claims.doubled)
     footprints, counts = buildings_of(table, "the answer of Overpass")
-    write_footprints(out, _tidy(footprints), overwrite=config.overwrite, credit=overpass.CREDIT)
+    write_footprints(out, _tidy(footprints), overwrite=config.overwrite, credit=CREDIT)
     return OsmReport(
         path=str(out),
         bounds=bounds,

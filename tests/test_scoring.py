@@ -180,6 +180,16 @@ def test_without_an_area_the_box_around_both_layers_is_scored(tmp_path):
     assert report.figures["tp_50"] == 2
 
 
+def test_layers_of_two_places_need_an_area(tmp_path):
+    found, real = write(tmp_path / "p.gpkg", SHIFTED), tmp_path / "t.gpkg"
+    write(real, shapely.transform(TRUTH, lambda points: points + np.array([9000, 0])))
+    with pytest.raises(VectorError, match=r"p.gpkg` lies 8,9\d\d m from `.*t.gpkg`") as caught:
+        score(found, real, COARSE)
+    assert "--aoi" in caught.value.hint
+    aoi = write(tmp_path / "aoi.gpkg", np.array([AREA], dtype=object))
+    assert score(found, real, COARSE, aoi=aoi).figures["fp_50"] == 3
+
+
 def test_an_empty_layer_is_an_answer_and_two_need_an_area(tmp_path):
     empty = write(tmp_path / "empty.gpkg", boxes())
     truth = write(tmp_path / "truth.gpkg", TRUTH)
@@ -572,3 +582,20 @@ def test_layers_add_up_to_the_counts(tmp_path):
     assert (counts["split"], counts["candidates"], counts["truth"]) == (1, 1, 3)
     assert sorted(read["false"].columns["cause"]) == ["alone", "split"]
     assert read["split"].columns["parts"].tolist() == [2]
+
+
+def test_whom_to_thank_for_the_labels_reaches_every_report(tmp_path):
+    thanks, found = "© A town's mappers", write(tmp_path / "p.gpkg", SHIFTED)
+    for name in ("t.gpkg", "t.geojson"):
+        write_footprints(tmp_path / name, Footprints(TRUTH, UTM), credit=thanks)
+        files = SceneFiles(predictions=found, truth=tmp_path / name, compare=found, name="s")
+        page = tmp_path / f"{name}.html"
+        report = score_scenes([files], COARSE, page=page)
+        assert f"labels: {thanks}" in report.text().splitlines()
+        assert report.as_dict()["labels_credit"] == [thanks]
+        assert "labels: © A town&#x27;s mappers" in page.read_text(encoding="utf-8")
+        both = compare_scenes([files], COARSE)
+        assert f"labels: {thanks}" in both.text().splitlines()
+        assert both.as_dict()["labels_credit"] == [thanks]
+    plain = SceneFiles(predictions=found, truth=write(tmp_path / "u.gpkg", TRUTH), name="s")
+    assert "labels" not in score_scenes([plain], COARSE).text()

@@ -19,6 +19,7 @@ from buildex.geo.figures import Figure, values_of
 Floats = NDArray[np.float64]
 LEVEL = 0.95
 LEAST_BLOCKS = 5  # fewer say nothing about how blocks differ
+ROUNDING = 1e-6  # of a figure, in its unit
 PIECE = 1 << 24  # weights that are held in one go
 
 
@@ -53,8 +54,11 @@ class Difference:
 
     @property
     def real(self) -> bool:
-        """Whether the difference is larger than chance: its interval leaves out 0."""
-        return bool(self.interval.low > 0 or self.interval.high < 0)
+        """Whether the difference is larger than chance: its interval leaves out 0.
+
+        What rounding makes, such as coordinates in degrees in one of two files, is no difference.
+        """
+        return bool(self.interval.low > ROUNDING or self.interval.high < -ROUNDING)
 
 
 def draws(sizes: Sequence[int], replicates: int, rng: np.random.Generator) -> Iterator[Floats]:

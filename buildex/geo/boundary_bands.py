@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from buildex.geo.footprints import Polygons
 from buildex.geo.matching import Overlaps
+from buildex.geo.sharing import Layer, shared_areas
 
 DIAGONAL_SHARE = 0.02  # of the image's diagonal (Cheng et al. 2021, section 4)
 
@@ -55,11 +56,14 @@ def band_ious(
     """
     chosen = found.iou >= least
     i, j = found.i[chosen], found.j[chosen]
-    inner_i, inner_j = (_eroded_once(p, index, width) for p, index in ((first, i), (second, j)))
-    one, other, one_in, other_in = first[i], second[j], inner_i[i], inner_j[j]
-    common = found.area[chosen] - _common(one, other_in) - _common(one_in, other)
-    common = np.maximum(common + _common(one_in, other_in), 0.0)
-    both = shapely.area(one) - shapely.area(one_in) + shapely.area(other) - shapely.area(other_in)
+    one, other = Layer.of(first), Layer.of(second)
+    one_in, other_in = (
+        Layer.of(_eroded_once(p, index, width)) for p, index in ((first, i), (second, j))
+    )
+    common = found.area[chosen] - shared_areas(one, other_in, i, j)
+    common += shared_areas(one_in, other_in, i, j) - shared_areas(one_in, other, i, j)
+    common = np.maximum(common, 0.0)
+    both = one.area[i] - one_in.area[i] + other.area[j] - other_in.area[j]
     ious = np.zeros(len(found.i))
     ious[chosen] = np.minimum(common / (both - common), 1.0)
     return ious
@@ -71,7 +75,3 @@ def _eroded_once(polygons: Polygons, index: NDArray[np.int64], width: float) -> 
     used = np.unique(index)
     out[used] = eroded(polygons[used], width)
     return out
-
-
-def _common(a: Polygons, b: Polygons) -> NDArray[np.float64]:
-    return np.asarray(shapely.area(shapely.intersection(a, b)))

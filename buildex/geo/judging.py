@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import shapely
@@ -14,16 +15,15 @@ from buildex.geo.axes import squareness
 from buildex.geo.blame import Blame, blame
 from buildex.geo.blocks import Blocks, centres
 from buildex.geo.boundary_bands import band_ious
-from buildex.geo.edges import edges_of
+from buildex.geo.edges import Edges, edges_of
 from buildex.geo.evidence import Evidence, Rules, Scene
 from buildex.geo.footprints import Polygons
 from buildex.geo.matching import Inside, Overlaps, Pairing, inside, overlaps, own_overlaps, pair
 from buildex.geo.precision import AP_IOUS, Candidates, Detections, Field, found_at
 from buildex.geo.shape_measures import (
     centroid_offsets,
-    hausdorff_distances,
     max_tangent_angles,
-    polis_distances,
+    outline_distances,
 )
 from buildex.geo.tile_sums import TileCounts, pixel_sums, tile_counts, tile_vertices, tiles_of
 
@@ -71,6 +71,11 @@ class Comparison:
     def areas(self) -> tuple[Floats, Floats]:
         """Area in m2 of predictions (P,) and of true buildings (T,), inside the area."""
         return shapely.area(self.seen[0].polygons), shapely.area(self.seen[1].polygons)
+
+    @cached_property
+    def edges(self) -> tuple[Edges, Edges]:
+        """Of predictions and truth, uncut."""
+        return edges_of(self.scene.predictions), edges_of(self.scene.truth)
 
     @property
     def tile_places(self) -> Index:
@@ -184,12 +189,14 @@ def pair_evidence(c: Comparison, bands: Floats) -> Sums:
     uncut = c.seen[1].whole[at.truths]
     i, j, iou = at.predictions[uncut], at.truths[uncut], at.ious[uncut]
     p, t = c.scene.predictions[i], c.scene.truth[j]
-    n_p, n_t = (edges_of(polygons).counts.astype(np.float64) for polygons in (p, t))
+    edges_p, edges_t = c.edges[0].take(i), c.edges[1].take(j)
+    n_p, n_t = (edges.counts.astype(np.float64) for edges in (edges_p, edges_t))
+    polis, hausdorff = outline_distances(edges_p, edges_t)
     offset = centroid_offsets(p, t)
     values = {
         "pairs": np.ones(len(i)),
-        "polis": polis_distances(p, t),
-        "hausdorff": hausdorff_distances(p, t),
+        "polis": polis,
+        "hausdorff": hausdorff,
         "c_iou": iou * (1 - np.abs(n_p - n_t) / (n_p + n_t)),
         "band_iou": bands[_rows(c.found, i, j, len(c.scene.truth))],
         "pair_vertices_p": n_p,
@@ -212,12 +219,11 @@ def _rows(found: Overlaps, i: Index, j: Index, truths: int) -> Index:
 def outline_evidence(c: Comparison) -> Sums:
     """Vertices and square edges of whole buildings, paired or not."""
     sums = Sums()
-    for name, polygons, seen, places in (
-        ("p", c.scene.predictions, c.seen[0], c.place_p),
-        ("t", c.scene.truth, c.seen[1], c.place_t),
+    for name, polygons, counts, seen, places in (
+        ("p", c.scene.predictions, c.edges[0].counts, c.seen[0], c.place_p),
+        ("t", c.scene.truth, c.edges[1].counts, c.seen[1], c.place_t),
     ):
-        whole, place = polygons[seen.whole], places[seen.whole]
-        edges = edges_of(whole).counts
+        whole, place, edges = polygons[seen.whole], places[seen.whole], counts[seen.whole]
         square = np.nan_to_num(squareness(whole)) * edges
         sums[f"whole_{name}"] = c.blocks.total(place)
         sums[f"vertices_{name}"] = c.blocks.total(place, edges)
@@ -231,7 +237,7 @@ def tangent_evidence(c: Comparison) -> Sums:
     on_truth = np.bincount(c.found.i, c.found.area, minlength=len(p)) > 0.5 * shapely.area(p)
     chosen = np.flatnonzero(on_truth & c.seen[0].whole)
     mine = np.isin(c.found.i, chosen)
-    edges = edges_of(c.scene.truth).take(c.found.j[mine])
+    edges = c.edges[1].take(c.found.j[mine])
     truth = edges.grouped(np.searchsorted(chosen, c.found.i[mine]), len(chosen))
     angles = max_tangent_angles(p[chosen], truth, c.rules.spacing)
     known = np.isfinite(angles)

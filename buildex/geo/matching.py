@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 
 from buildex.geo.footprints import Polygons
 from buildex.geo.measures import InstanceCounts, match
+from buildex.geo.sharing import Layer, shared_areas
 
 HALF = 0.5  # of a building's area
-PIECE = 1 << 17  # pairs that are intersected in one go
+IOU_DIGITS = 12  # to which rounding errors of areas do not reach: what is equal is equal
 
 
 class Overlaps(NamedTuple):
@@ -31,7 +32,7 @@ class Overlaps(NamedTuple):
     i: NDArray[np.int64]  # (K,) index among the first polygons
     j: NDArray[np.int64]  # (K,) index among the second
     area: NDArray[np.float64]  # (K,) of the intersection
-    iou: NDArray[np.float64]  # (K,) exact intersection over union
+    iou: NDArray[np.float64]  # (K,) intersection over union of the polygons, to 1e-12
 
 
 def overlaps(first: Polygons, second: Polygons) -> Overlaps:
@@ -39,34 +40,25 @@ def overlaps(first: Polygons, second: Polygons) -> Overlaps:
     if len(first) == 0 or len(second) == 0:
         none = np.empty(0, dtype=np.int64)
         return Overlaps(none, none, np.empty(0), np.empty(0))
-    i, j = shapely.STRtree(second).query(first, predicate="intersects")
-    area = common_areas(first, second, i, j)
+    i, j = shapely.STRtree(second).query(first)
     order = np.lexsort((j, i))
-    order = order[area[order] > 0]
-    i, j, area = i[order], j[order], area[order]
-    union = shapely.area(first)[i] + shapely.area(second)[j] - area
-    return Overlaps(i, j, area, area / union)
+    return _sharing(Layer.of(first), Layer.of(second), i[order], j[order])
 
 
-def common_areas(
-    first: Polygons, second: Polygons, i: NDArray[np.int64], j: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    """Area (K,) that `first[i]` and `second[j]` share; intersections are not kept."""
-    areas = np.empty(len(i))
-    for low in range(0, len(i), PIECE):
-        some = slice(low, low + PIECE)
-        areas[some] = shapely.area(shapely.intersection(first[i[some]], second[j[some]]))
-    return areas
+def _sharing(first: Layer, second: Layer, i: NDArray[np.int64], j: NDArray[np.int64]) -> Overlaps:
+    """Those of some pairs that share area."""
+    area = shared_areas(first, second, i, j)
+    some = area > 0
+    i, j, area = i[some], j[some], area[some]
+    iou = area / (first.area[i] + second.area[j] - area)
+    return Overlaps(i, j, area, np.round(iou, IOU_DIGITS))
 
 
 def own_overlaps(polygons: Polygons) -> Overlaps:
     """Pairs of polygons of one layer that share area, each pair once: i before j."""
-    i, j = shapely.STRtree(polygons).query(polygons, predicate="intersects")
-    i, j = i[i < j], j[i < j]
-    area = common_areas(polygons, polygons, i, j)
-    i, j, area = i[area > 0], j[area > 0], area[area > 0]
-    union = shapely.area(polygons)[i] + shapely.area(polygons)[j] - area
-    return Overlaps(i, j, area, area / union)
+    i, j = shapely.STRtree(polygons).query(polygons)
+    layer = Layer.of(polygons)
+    return _sharing(layer, layer, i[i < j], j[i < j])
 
 
 def overlap_area(polygons: Polygons) -> float:

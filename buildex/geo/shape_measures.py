@@ -8,19 +8,38 @@ from __future__ import annotations
 
 import numpy as np
 import shapely
+from numpy.typing import NDArray
 
-from buildex.geo.edges import Edges, Floats, Index, edges_of, farthest_bound, nearest
+from buildex.geo.edges import (
+    Edges,
+    Floats,
+    Index,
+    edges_of,
+    farthest_bound,
+    nearest,
+    within_reach,
+)
 from buildex.geo.footprints import Polygons
 
 HAUSDORFF_TOLERANCE = 1e-3  # metres
-ANGLED = 4096  # polygons whose points are held in one go
+ANGLED = 512  # polygons whose points are held in one go
+RUN = 10  # points in a row for which near edges are looked up together
 STRETCH = 2.0  # how much longer or shorter a projected piece may be (FFL)
+
+
+def outline_distances(a: Edges, b: Edges) -> tuple[Floats, Floats]:
+    """PoLiS and Hausdorff distance (N,) of each pair, of which the vertices are looked at once."""
+    forth, back = _vertex_gaps(a, b), _vertex_gaps(b, a)
+    polis = 0.5 * (_mean_gaps(forth, a) + _mean_gaps(back, b))
+    one_way = _farthest(a, b, forth, HAUSDORFF_TOLERANCE)
+    return polis, np.maximum(one_way, _farthest(b, a, back, HAUSDORFF_TOLERANCE))
 
 
 def polis_distances(a: Polygons, b: Polygons) -> Floats:
     """PoLiS (N,) of each pair, as `measures.polis` (Avbelj, Mueller and Bamler 2015, eq. 4)."""
     edges_a, edges_b = edges_of(a), edges_of(b)
-    return 0.5 * (_mean_distances(edges_a, edges_b) + _mean_distances(edges_b, edges_a))
+    forth, back = _vertex_gaps(edges_a, edges_b), _vertex_gaps(edges_b, edges_a)
+    return 0.5 * (_mean_gaps(forth, edges_a) + _mean_gaps(back, edges_b))
 
 
 def polis_as_published(a: Polygons, b: Polygons) -> Floats:
@@ -31,16 +50,19 @@ def polis_as_published(a: Polygons, b: Polygons) -> Floats:
     """
     edges_a, edges_b = edges_of(a, outlines_only=True), edges_of(b, outlines_only=True)
     q, r = edges_a.counts, edges_b.counts
-    forward = _mean_distances(edges_a, edges_b) * q / (q + 1)
-    return 0.5 * (forward + _mean_distances(edges_b, edges_a) * r / (r + 1))
+    forth, back = _vertex_gaps(edges_a, edges_b), _vertex_gaps(edges_b, edges_a)
+    forward = _mean_gaps(forth, edges_a) * q / (q + 1)
+    return 0.5 * (forward + _mean_gaps(back, edges_b) * r / (r + 1))
 
 
-def _mean_distances(a: Edges, b: Edges) -> Floats:
-    """Mean (N,) over the vertices of each a of the distance to the outline of its b."""
-    if not len(a):
-        return np.empty(0)
-    gaps, _ = nearest(a.start, a.owner, b)
-    return np.asarray(np.add.reduceat(gaps, a.first[:-1]) / a.counts)
+def _vertex_gaps(a: Edges, b: Edges) -> Floats:
+    """Distance of each vertex of each a to the outline of its b, one after the other."""
+    return nearest(a.start, a.owner, b)[0]
+
+
+def _mean_gaps(gaps: Floats, a: Edges) -> Floats:
+    """Mean (N,) over the vertices of each a."""
+    return np.asarray(np.add.reduceat(gaps, a.first[:-1]) / a.counts) if len(a) else np.empty(0)
 
 
 def hausdorff_distances(a: Polygons, b: Polygons, tolerance: float = HAUSDORFF_TOLERANCE) -> Floats:
@@ -51,15 +73,18 @@ def hausdorff_distances(a: Polygons, b: Polygons, tolerance: float = HAUSDORFF_T
     than what is known, so the cost is that of a few more vertices.
     """
     edges_a, edges_b = edges_of(a), edges_of(b)
-    one_way = _farthest(edges_a, edges_b, tolerance)
-    return np.maximum(one_way, _farthest(edges_b, edges_a, tolerance))
+    one_way = _farthest(edges_a, edges_b, _vertex_gaps(edges_a, edges_b), tolerance)
+    other_way = _farthest(edges_b, edges_a, _vertex_gaps(edges_b, edges_a), tolerance)
+    return np.maximum(one_way, other_way)
 
 
-def _farthest(a: Edges, b: Edges, tolerance: float) -> Floats:
-    """Distance (N,) to the outline of b of the point of a's outline that is farthest from it."""
+def _farthest(a: Edges, b: Edges, gaps: Floats, tolerance: float) -> Floats:
+    """Distance (N,) to the outline of b of the point of a's outline that is farthest from it.
+
+    `gaps` are those of its vertices.
+    """
     if not len(a):
         return np.empty(0)
-    gaps, _ = nearest(a.start, a.owner, b)
     known = np.maximum.reduceat(gaps, a.first[:-1])
     start, end, owner = a.start, a.start + a.along, a.owner
     while len(owner):
@@ -100,20 +125,69 @@ def _max_tangent_angles(edges: Edges, truth: Edges, spacing: float) -> Floats:
     edge = np.repeat(np.arange(len(pieces)), pieces + 1)
     first = np.cumsum(pieces + 1) - (pieces + 1)
     t = (np.arange(len(edge)) - first[edge]) / pieces[edge]
-    points = edges.start[edge] + t[:, None] * edges.along[edge]
-    _, feet = nearest(points, edges.owner[edge], truth)
-    within = edge[1:] == edge[:-1]
-    angles = _angles(np.diff(points, axis=0)[within], np.diff(feet, axis=0)[within])
-    return _largest(angles, edges.owner[edge[:-1][within]], len(edges))
+    points = np.empty((len(edge), 2), order="F")
+    for axis in (0, 1):
+        points[:, axis] = edges.start[:, axis].take(edge) + t * edges.along[:, axis].take(edge)
+    points, edge, feet = _projected(points, edge, edges.owner, truth)
+    within = np.flatnonzero(edge[1:] == edge[:-1])
+    steps = [points[within + 1, axis] - points[within, axis] for axis in (0, 1)]
+    became = [feet[within + 1, axis] - feet[within, axis] for axis in (0, 1)]
+    turns = _turns((steps[0], steps[1]), (became[0], became[1]))
+    return _degrees(_largest(turns, edges.owner[edge[within]], len(edges)))
 
 
-def _angles(steps: Floats, projected: Floats) -> Floats:
-    """Angle in degrees between steps (M, 2) and what became of them; NaN if stretched."""
-    (x, y), (to_x, to_y) = steps.T, projected.T
-    was, became = np.hypot(x, y), np.hypot(to_x, to_y)
-    fair = (became > was / STRETCH) & (became < was * STRETCH)
-    dot, cross = x * to_x + y * to_y, x * to_y - y * to_x
-    return np.where(fair, np.degrees(np.arctan2(np.abs(cross), dot)), np.nan)
+def _projected(
+    points: Floats, edge: Index, owner: Index, truth: Edges
+) -> tuple[Floats, Index, Floats]:
+    """The nearest places on the true outlines of points (M, 2) along edges (M,), in their order.
+
+    Runs of neighbouring points are looked at first: few true edges are near to any of a run.
+    Where it is one, and the run falls between its ends, all stretches of the run are turned
+    alike: only the first and the last point stay. Returns points, edges, places.
+    """
+    starts = np.flatnonzero(np.diff(edge, prepend=-1))
+    place = np.arange(len(edge)) - np.repeat(starts, np.diff(starts, append=len(edge)))
+    begin = np.flatnonzero(place % RUN == 0)
+    size = np.diff(begin, append=len(edge))
+    end = begin + size - 1
+    one, other = points[begin], points[end]
+    reach = np.hypot(*(other - one).T) / 2
+    near = within_reach((one + other) / 2, reach, owner[edge[begin]], truth)
+    alike = np.flatnonzero(near.counts == 1)
+    alike = alike[_between(one[alike], near.take(alike)) & _between(other[alike], near.take(alike))]
+    stays = np.ones(len(begin), dtype=bool)
+    stays[alike] = False
+    stays = np.repeat(stays, size)
+    stays[begin] = stays[end] = True
+    points, edge = points[stays], edge[stays]
+    run = np.repeat(np.arange(len(begin)), size)[stays]
+    return points, edge, nearest(points, run, near)[1]
+
+
+def _between(points: Floats, edges: Edges) -> NDArray[np.bool_]:
+    """Whether points (N, 2) fall between the ends of the one edge that each has."""
+    t = ((points - edges.start) * edges.along).sum(axis=1)
+    return np.asarray((t >= 0) & (t <= (edges.along**2).sum(axis=1)))
+
+
+def _turns(steps: tuple[Floats, Floats], became: tuple[Floats, Floats]) -> Floats:
+    """How far steps (M,) were turned; NaN if stretched or shrunk.
+
+    A number that grows with the angle, 0 at 0, 1 at 90 and 2 at 180 degrees, without the
+    arc tangent of each of millions of steps.
+    """
+    (x, y), (to_x, to_y) = steps, became
+    was2, became2 = x * x + y * y, to_x * to_x + to_y * to_y
+    limit = STRETCH * STRETCH
+    fair = (became2 > was2 / limit) & (became2 < was2 * limit)
+    dot, cross = x * to_x + y * to_y, np.abs(x * to_y - y * to_x)
+    turn = cross / np.where(fair, cross + np.abs(dot), 1.0)
+    return np.where(fair, np.where(dot < 0, 2.0 - turn, turn), np.nan)
+
+
+def _degrees(turns: Floats) -> Floats:
+    """The angles of `_turns` in degrees, 0 to 180."""
+    return np.degrees(np.arctan2(1.0 - np.abs(turns - 1.0), 1.0 - turns))
 
 
 def _largest(values: Floats, owner: Index, count: int) -> Floats:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +24,7 @@ LAYERS = ("buildings", "gis_osm_buildings_a_free", "gis_osm_buildings_a_free_1")
 POLYGONS = ("Polygon", "MultiPolygon", "Unknown", "GeometryCollection", "CurvePolygon", "Surface")
 CSV = (".csv", ".csv.gz")
 WKT_COLUMNS = ("geometry", "wkt", "geom", "the_geom")
+COPYRIGHT = re.compile(r'"(?:copyright|attribution)"\s*:\s*("(?:[^"\\]|\\.)*")')
 CHUNK = 200_000  # rows of a table of text that are held at once
 
 
@@ -31,7 +34,7 @@ class Table(NamedTuple):
     Attributes:
         geometry: (N,) of any kind; None where a feature has none.
         crs: None where the file names none.
-        columns: by name, (N,).
+        columns: by name, (N,); `credit` is whom to thank, where the file says it.
         doubled: features that the file holds twice and that were left out.
     """
 
@@ -90,7 +93,20 @@ def _gdal(
     if geometry is None:
         raise VectorError(f"`{name}` has no geometries", hint="give a layer of building polygons")
     columns = dict(zip((str(field) for field in meta["fields"]), fields, strict=True))
+    credit = _copyright(name)
+    if credit and "credit" not in columns:
+        columns["credit"] = np.full(len(geometry), credit, dtype=object)
     return Table(shapely.from_wkb(geometry, on_invalid="ignore"), meta["crs"], columns)
+
+
+def _copyright(name: str) -> str:
+    """What a GeoJSON says of whose data it holds, before its features; empty where nothing."""
+    if not name.endswith((".geojson", ".json")) or not Path(name).is_file():
+        return ""
+    with open(name, "rb") as file:
+        head = file.read(4096).decode("utf-8", "replace")
+    told = COPYRIGHT.search(head.partition('"features"')[0])
+    return str(json.loads(told.group(1))) if told else ""
 
 
 def _parquet(path: str) -> Table:

@@ -50,6 +50,8 @@ DAMAGE = (
     ElementTree.ParseError, ValueError, KeyError, TypeError, EOFError, OSError, zlib.error,
     pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, pyogrio.errors.FeatureError,
 )  # fmt: skip
+CREDIT = "© OpenStreetMap contributors, ODbL 1.0"
+CREDITS = ("copyright", "attribution", "license")  # of an `.osm` file's first element
 COLUMNS = ("osm_type", "osm_id", "building", "building:part")
 WHERE = 'building IS NOT NULL OR "building:part" IS NOT NULL'
 
@@ -82,6 +84,7 @@ class Elements:
         lines: (N, 2) by id of the way, where the file gives coordinates with it.
         way_tags: by id of the way.
         relations: members and tags by id.
+        credit: whom to thank, as the file words it.
     """
 
     nodes: dict[int, tuple[float, float]] = field(default_factory=dict)
@@ -89,6 +92,7 @@ class Elements:
     lines: dict[int, Line] = field(default_factory=dict)
     way_tags: dict[int, dict[str, str]] = field(default_factory=dict)
     relations: dict[int, tuple[list[Member], dict[str, str]]] = field(default_factory=dict)
+    credit: str = CREDIT
 
     def line(self, way: int) -> Line | None:
         """The course of a way (N, 2); None where a node is not in the file."""
@@ -106,7 +110,7 @@ class Claims(NamedTuple):
 
     Attributes:
         geometry: (N,) in EPSG:4326, not repaired.
-        columns: `osm_type`, `osm_id`, `building`, `building:part`.
+        columns: `osm_type`, `osm_id`, `building`, `building:part`, `credit`.
         doubled: ways left out because a relation draws the same building.
     """
 
@@ -132,7 +136,7 @@ def read_elements(path: str) -> Claims:
     """
     try:
         if path.endswith(PBF) or path.startswith("/vsi") or "://" in path:
-            return _claims(_rows_of_pbf(path), 0)
+            return _claims(_rows_of_pbf(path), 0, CREDIT)
         if path.endswith(XML):
             with _opened(path) as file:
                 return buildings(elements_of_xml(file))
@@ -152,7 +156,10 @@ def elements_of_json(content: bytes) -> Elements:
     table = json.loads(content)
     if not isinstance(table, dict) or not isinstance(table.get("elements"), list):
         raise ValueError("no list of elements")
-    return elements_of(table["elements"])
+    out = elements_of(table["elements"])
+    told = table.get("osm3s")
+    out.credit = str(told.get("copyright") or CREDIT) if isinstance(told, dict) else CREDIT
+    return out
 
 
 def elements_of(listed: Iterable[dict[str, Any]]) -> Elements:
@@ -181,6 +188,8 @@ def elements_of_xml(file: IO[bytes]) -> Elements:
     for event, element in ElementTree.iterparse(file, events=("start", "end")):
         if root is None:
             root = element
+            told = [element.attrib[name] for name in CREDITS if element.get(name)]
+            out.credit = ", ".join(told) or CREDIT
         if event == "start" or element.tag not in ("node", "way", "relation"):
             continue
         if element.get("action") != "delete" and element.get("visible") != "false":
@@ -193,18 +202,19 @@ def buildings(elements: Elements) -> Claims:
     """The rows of all that claims to be a building or a part of one.
 
     A multipolygon's outline may carry the tag as well as the relation: that is one building.
-    Where only the outline carries it (an old habit), the relation gives its courtyards.
+    Where only the outline carries it (an old habit), the relation gives its courtyards, and
+    joins the outline where it is of several ways.
     """
     rows, outlines = [], set()
     for number, (members, tags) in elements.relations.items():
         if tags.get("type") != "multipolygon":
             continue
         outer = [m for m in members if m.role in ("outer", "")]
-        if set(tags) <= PLAIN and any(m.role == "inner" for m in members):
+        inner = [m for m in members if m.role == "inner"]
+        if set(tags) <= PLAIN and (inner or not all(_is_ring(elements, m) for m in outer)):
             tags = tags | _shared([elements.way_tags.get(m.way, {}) for m in outer])
         if kind(tags) == OTHER and "building" not in tags:
             continue
-        inner = [m for m in members if m.role == "inner"]
         geometry = _area(elements, outer, inner)
         rows.append(_row("relation", number, tags, geometry))
         if geometry is not None and kind(tags) != OTHER:
@@ -217,7 +227,7 @@ def buildings(elements: Elements) -> Claims:
             doubled += 1
         else:
             rows.append(_row("way", number, tags, _closed(elements.line(number))))
-    return _claims(rows, doubled)
+    return _claims(rows, doubled, elements.credit)
 
 
 def _add_way(out: Elements, number: int, element: dict[str, Any], tags: dict[str, str]) -> None:
@@ -260,6 +270,12 @@ def _area(elements: Elements, outer: list[Member], inner: list[Member]) -> shape
     return area([x for x in lines if x is not None], [x for x in holes if x is not None])
 
 
+def _is_ring(elements: Elements, member: Member) -> bool:
+    """Whether a way of a relation is closed, or not known."""
+    line = member.line if member.line is not None else elements.line(member.way)
+    return line is None or is_ring(line)
+
+
 def _closed(line: Line | None) -> shapely.Geometry | None:
     """A closed way as a polygon; an open one stays a line."""
     if line is None or len(line) < 2:
@@ -280,7 +296,7 @@ def _row(
     return Row(osm_type, number, tags.get("building"), tags.get("building:part"), geometry)
 
 
-def _claims(rows: Iterable[Row], doubled: int) -> Claims:
+def _claims(rows: Iterable[Row], doubled: int, credit: str) -> Claims:
     found = sorted(rows, key=lambda row: (row.osm_type, row.osm_id))
     geometry = np.array([None] * len(found), dtype=object)
     geometry[:] = [row.geometry for row in found]
@@ -289,6 +305,7 @@ def _claims(rows: Iterable[Row], doubled: int) -> Claims:
         name: np.array(value, dtype=np.int64 if name == "osm_id" else object)
         for name, value in zip(COLUMNS, values, strict=True)
     }
+    columns["credit"] = np.full(len(found), credit, dtype=object)
     return Claims(geometry, columns, doubled)
 
 

@@ -38,15 +38,17 @@ from buildex.io.osm import Claims, buildings, elements_of
 Bounds = tuple[float, float, float, float]  # west, south, east, north in degrees
 
 URL = "https://overpass-api.de/api/interpreter"
-CREDIT = "© OpenStreetMap contributors, ODbL 1.0"
 BUSY = (429, 502, 503, 504)
 BROKEN = (urllib.error.URLError, http.client.HTTPException, OSError, EOFError, zlib.error)
 FIRST_WAIT, LONGEST_WAIT = 2.0, 300.0  # seconds
 MOST_PARTS = 400
 SMALLEST_SIDE = 250.0  # metres of a part that is not cut again
 QUERY = """[out:json][timeout:{timeout:.0f}][bbox:{south:.7f},{west:.7f},{north:.7f},{east:.7f}];
-(way["building"];way["building:part"];
-relation["type"="multipolygon"]["building"];relation["type"="multipolygon"]["building:part"];);
+way["building"]->.whole;way["building:part"]->.part;
+(.whole;.part;
+relation["type"="multipolygon"]["building"];relation["type"="multipolygon"]["building:part"];
+relation(bw.whole:"outer")["type"="multipolygon"];relation(bw.whole:"")["type"="multipolygon"];
+relation(bw.part:"outer")["type"="multipolygon"];relation(bw.part:"")["type"="multipolygon"];);
 out geom qt;"""
 
 
@@ -108,6 +110,8 @@ def ask_buildings(
     endpoint: Endpoint, bounds: Bounds, side: float = 5000.0, track: Track = silent
 ) -> Answer:
     """All ways and relations that claim to be buildings and touch a box.
+
+    Relations without a tag of their own, whose outlines carry it, are asked for by these.
 
     Args:
         endpoint: whom to ask.

@@ -24,7 +24,7 @@ from buildex.io.crs import WGS84, reprojected
 from buildex.io.scene_list import SceneFiles, read_scenes
 from buildex.scoring.layers import write_layers
 from buildex.scoring.page import write_page
-from buildex.scoring.reading import Onto, read_scene
+from buildex.scoring.reading import Onto, ReadScene, read_scene
 from buildex.scoring.report import POOLED, Candidate, CompareReport, SceneScore, ScoreReport
 from buildex.scoring.settings import ScoreConfig
 
@@ -88,7 +88,7 @@ def score_scenes(
     comparisons = [compared(scene.first, config.rules, track) for scene in read]
     evidence = [evidence_of(comparison) for comparison in comparisons]
     report = _report(comparisons, evidence, config)
-    report = replace(report, labels=tuple(scene.labels for scene in read))
+    report = replace(report, labels=tuple(scene.labels for scene in read), credits=_credits(read))
     if layers is not None:
         write_layers(layers, comparisons)
     if page is not None:
@@ -131,8 +131,11 @@ def compare_scenes(
         VectorError: if a file cannot be used, or no building lies in an area.
     """
     sides: tuple[list[Evidence], list[Evidence]] = ([], [])
+    credits: list[str] = []
     for files in scenes:
-        first, second, _ = read_scene(files, config, onto)
+        read = read_scene(files, config, onto)
+        first, second = read.first, read.second
+        credits += read.credit
         if second is None:
             raise ConfigError(
                 f"scene `{files.name}` has no second predictions",
@@ -144,7 +147,13 @@ def compare_scenes(
     pair = together(sides[0]), together(sides[1])
     found = differences(config.figures, pair, sizes, config.bootstrap, _rng(config))
     names = str(scenes[0].predictions), str(scenes[0].compare)
-    return CompareReport(config, names, len(scenes), sum(sizes), found)
+    thanks = tuple(dict.fromkeys(credits))
+    return CompareReport(config, names, len(scenes), sum(sizes), found, thanks)
+
+
+def _credits(scenes: Sequence[ReadScene]) -> tuple[str, ...]:
+    """Whom to thank for the labels of all scenes, each once."""
+    return tuple(dict.fromkeys(line for scene in scenes for line in scene.credit))
 
 
 def _report(

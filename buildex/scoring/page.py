@@ -280,7 +280,9 @@ def _table(page: _Page) -> str:
 
 def _foot(page: _Page) -> str:
     c = page.report.config
-    credit = f"<p>{escape(page.credit)}</p>" if page.credit else ""
+    told = [page.credit] if page.credit else []
+    told += [f"labels: {line}" for line in page.report.credits if line not in page.credit]
+    credit = "".join(f"<p>{escape(line)}</p>" for line in told)
     return (
         f"<footer>{credit}<p>Measured in ground metres ({escape(page.report.pooled.crs)});"
         f" pixels of {c.gsd:g} m, tiles of {c.block:g} m. buildex {buildex.__version__};"

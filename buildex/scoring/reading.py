@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from buildex.errors import VectorError
 from buildex.geo.evidence import Scene
-from buildex.geo.footprints import Footprints
+from buildex.geo.footprints import Footprints, Polygons
 from buildex.io.crs import WGS84, metric
 from buildex.io.scene_list import SceneFiles
 from buildex.io.vector import RepairCounts, read_area, read_footprints
@@ -28,11 +28,13 @@ class ReadScene(NamedTuple):
         first: its predictions and its truth.
         second: the second predictions and the same truth, where there are two.
         labels: what became of the features of the file of true buildings.
+        credit: whom the file says to thank for them, each once.
     """
 
     first: Scene
     second: Scene | None
     labels: RepairCounts
+    credit: tuple[str, ...] = ()
 
 
 def read_scene(files: SceneFiles, config: ScoreConfig, onto: Onto | None = None) -> ReadScene:
@@ -60,6 +62,8 @@ def read_scene(files: SceneFiles, config: ScoreConfig, onto: Onto | None = None)
             f"no building of `{files.predictions}` or `{files.truth}` lies in `{aoi}`",
             hint="check that they show the same place, and their coordinate systems",
         )
+    if aoi is None:
+        _check_same_place(truth, read[0][0].polygons, files)
     scenes = [
         Scene(
             found.polygons, truth, area, crs, _scores(found, path, config.score_field),
@@ -67,7 +71,31 @@ def read_scene(files: SceneFiles, config: ScoreConfig, onto: Onto | None = None)
         )
         for path, (found, mended) in zip(paths, read, strict=True)
     ]  # fmt: skip
-    return ReadScene(scenes[0], scenes[1] if len(scenes) > 1 else None, labels)
+    second = scenes[1] if len(scenes) > 1 else None
+    return ReadScene(scenes[0], second, labels, _credit(real))
+
+
+def _check_same_place(truth: Polygons, predictions: Polygons, files: SceneFiles) -> None:
+    """Without an area, layers of two places would span all the ground between them.
+
+    Raises:
+        VectorError: if their boxes do not touch.
+    """
+    if not len(truth) or not len(predictions):
+        return
+    boxes = [shapely.box(*shapely.total_bounds(layer)) for layer in (truth, predictions)]
+    apart = float(boxes[0].distance(boxes[1]))
+    if apart > 0:
+        raise VectorError(
+            f"`{files.predictions}` lies {apart:,.0f} m from `{files.truth}`",
+            hint="check their coordinate systems, or say with `--aoi FILE` where to look",
+        )
+
+
+def _credit(labels: Footprints) -> tuple[str, ...]:
+    """The lines of the column `credit`, which `buildex osm` and OpenStreetMap's files fill."""
+    lines = labels.columns.get("credit", np.empty(0, dtype=object)).tolist()
+    return tuple(dict.fromkeys(line for line in lines if isinstance(line, str) and line))
 
 
 def _scores(found: Footprints, path: Path, column: str) -> NDArray[np.float64] | None:

@@ -83,6 +83,7 @@ class ScoreReport:
         pooled: all of them as one; the scene itself where there is one.
         candidates: predictions without a label, best first.
         labels: what became of the features of each scene's file of true buildings.
+        credits: whom to thank for these, as the files word it.
     """
 
     config: ScoreConfig
@@ -90,6 +91,7 @@ class ScoreReport:
     pooled: SceneScore
     candidates: tuple[Candidate, ...] = ()
     labels: tuple[RepairCounts, ...] = ()
+    credits: tuple[str, ...] = ()
 
     @property
     def figures(self) -> Mapping[str, float]:
@@ -123,6 +125,8 @@ class ScoreReport:
             "incomplete_truth": c.incomplete_truth,
             **self.pooled.as_dict(),
         }
+        if self.credits:
+            table["labels_credit"] = list(self.credits)
         if len(self.labels) == 1:
             table["labels"] = asdict(self.labels[0])
         if len(self.scenes) > 1:
@@ -144,6 +148,7 @@ class ScoreReport:
     def text(self) -> str:
         """The report as a table."""
         lines = [self.pooled.head()]
+        lines += [f"labels: {line}" for line in self.credits]
         lines += [f"labels: {counts.text()}" for counts in self.labels if counts.text()]
         if any(interval.known for interval in self.intervals.values()):
             lines.append("in brackets: 95 % intervals, drawn from blocks of ground")
@@ -191,6 +196,7 @@ class CompareReport:
         scenes: how many scenes there were.
         blocks: of ground, over which they were paired.
         differences: of each figure by name, second less first.
+        credits: whom to thank for the labels, as their files word it.
     """
 
     config: ScoreConfig
@@ -198,6 +204,7 @@ class CompareReport:
     scenes: int
     blocks: int
     differences: Mapping[str, Difference]
+    credits: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """The report for JSON."""
@@ -205,6 +212,7 @@ class CompareReport:
             "first": self.names[0],
             "second": self.names[1],
             "blocks": self.blocks,
+            **({"labels_credit": list(self.credits)} if self.credits else {}),
             "differences": {
                 f.name: {
                     "first": _known(d.first),
@@ -236,6 +244,7 @@ class CompareReport:
             f"A: {a}", f"B: {b}",
             f"B - A with its 95 % interval, paired over {self.blocks} blocks of ground"
             f" of {self.scenes} scene{'s' * (self.scenes > 1)}",
+            *(f"labels: {line}" for line in self.credits),
         ]  # fmt: skip
         lines += ["", f"{'':<52}{'A':>9}{'B':>10}{'B - A':>10}"]
         for head, section in sections(self.config.figures):

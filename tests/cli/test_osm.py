@@ -48,6 +48,15 @@ def test_the_labels_of_a_box_with_their_credit(server, tmp_path, suffix):
     assert ("way", 2) not in rows
 
 
+def test_the_courtyard_of_an_outline_that_carries_the_tag_itself_is_asked_for(server, tmp_path):
+    run(PLACE, "-o", tmp_path / "labels.gpkg")
+    read, _ = read_footprints(tmp_path / "labels.gpkg")
+    rows = zip(read.columns["osm_type"], read.columns["osm_id"], read.polygons, strict=True)
+    found = {(kind, int(number)): polygon for kind, number, polygon in rows}
+    assert found["relation", 7].area == pytest.approx(128 * UNIT**2, rel=1e-6)
+    assert ("way", 70) not in found
+
+
 def test_a_geopackage_says_in_its_metadata_whose_data_it_holds(server, tmp_path):
     run(PLACE, "-o", tmp_path / "x.gpkg")
     with sqlite3.connect(tmp_path / "x.gpkg") as file:

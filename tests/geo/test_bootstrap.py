@@ -5,7 +5,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from buildex.geo.bootstrap import LEAST_BLOCKS, differences, draws, intervals
+from buildex.geo.bootstrap import (
+    LEAST_BLOCKS,
+    Difference,
+    Interval,
+    differences,
+    draws,
+    intervals,
+)
 from buildex.geo.evidence import Evidence, together
 from buildex.geo.figures import Figure, figures_for, ratio, values_of
 
@@ -119,3 +126,9 @@ def test_chance_alone_seldom_looks_real():
         )
         real += differences([figure], pair, [40], 300, chance)["mean"].real
     assert real / 200 <= 0.11
+
+
+def test_a_difference_that_rounding_makes_is_none():
+    apart = [Difference(0.5, 0.5 + gap, Interval(0.9 * gap, 1.1 * gap), 0.0)
+             for gap in (3e-10, -3e-10, 1e-3, -1e-3)]  # fmt: skip
+    assert [found.real for found in apart] == [False, False, True, True]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -147,3 +148,30 @@ def test_shapes_do_not_depend_on_start_or_direction(a, b, shift, backwards):
 def test_offsets_run_from_truth_to_prediction():
     moved = shapely.box(3, -4, 13, 6)
     assert centroid_offsets(array(moved), array(TEN)).tolist() == [[3, -4]]
+
+
+def max_tangent_angle_point_by_point(p: shapely.Polygon, t: shapely.Polygon, step: float) -> float:
+    """The definition of docs/metrics.md, one point after the other."""
+    angles, wall = [], t.boundary
+    corners = shapely.get_coordinates(p)
+    for a, b in itertools.pairwise(corners):
+        pieces = math.ceil(math.dist(a, b) / step)
+        points = [a + (b - a) * k / pieces for k in range(pieces + 1)]
+        feet = [wall.interpolate(wall.project(shapely.Point(*q))).coords[0] for q in points]
+        for k in range(pieces):
+            was, became = points[k + 1] - points[k], np.subtract(feet[k + 1], feet[k])
+            if np.hypot(*was) / 2 < np.hypot(*became) < np.hypot(*was) * 2:
+                turn = np.arctan2(*became[::-1]) - np.arctan2(*was[::-1])
+                angles.append(abs((math.degrees(turn) + 180) % 360 - 180))
+    return max(angles, default=math.nan)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_the_tangent_angle_is_that_of_each_point(seed):
+    rng = np.random.default_rng(seed)
+    ring = np.array([[0, 0], [14, 1], [13, 6], [7, 5], [8, 11], [1, 12.0]])
+    truth = shapely.Polygon(ring + rng.normal(0, 0.7, ring.shape))
+    prediction = shapely.Polygon(ring + rng.normal(0, 0.7, ring.shape))
+    angle = max_tangent_angles(array(prediction), edges_of(array(truth)), 0.23)[0]
+    known = max_tangent_angle_point_by_point(prediction, truth, 0.23)
+    assert angle == pytest.approx(known, abs=1e-6)

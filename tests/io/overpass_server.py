@@ -17,6 +17,7 @@ from typing import Any
 from tests.io.elements import overpass, street
 
 BOX = re.compile(r"\[bbox:([-\d.]+),([-\d.]+),([-\d.]+),([-\d.]+)\]")
+OUTLINES = re.compile(r'relation\(bw\.whole:"(\w*)"\)\["type"="multipolygon"\];')
 STAMP = "2026-11-20T06:00:00Z"
 
 
@@ -64,11 +65,15 @@ def answer_to(query: str) -> dict[str, Any]:
         lons, lats = [p["lon"] for p in points], [p["lat"] for p in points]
         return min(lons) <= east and max(lons) >= west and min(lats) <= north and max(lats) >= south
 
-    wanted = [
-        element
-        for element in table["elements"]
-        if {"building", "building:part"} & set(element["tags"]) and touches(element)
-    ]
+    near = [element for element in table["elements"] if touches(element)]
+    wanted = [e for e in near if {"building", "building:part"} & set(e["tags"])]
+    ways = {element["id"] for element in wanted if element["type"] == "way"}
+    for role in OUTLINES.findall(query):  # relations by the ways that are their outlines
+        wanted += [
+            e for e in near
+            if e["type"] == "relation" and e["tags"]["type"] == "multipolygon" and e not in wanted
+            and any(m["ref"] in ways and m["role"] == role for m in e["members"])
+        ]  # fmt: skip
     return {
         "version": 0.6,
         "generator": "Overpass API 0.7.62",

@@ -10,7 +10,7 @@ import pytest
 import shapely
 
 from buildex.errors import VectorError
-from buildex.io.osm import read_elements
+from buildex.io.osm import CREDIT, read_elements
 from buildex.io.vector import RepairCounts, read_footprints
 from tests.io.elements import (
     AREAS,
@@ -18,6 +18,7 @@ from tests.io.elements import (
     NORTH,
     UNIT,
     Street,
+    overpass,
     street,
     write_json,
     write_pbf,
@@ -154,3 +155,41 @@ def test_a_damaged_file_is_told_in_one_line(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(VectorError, match="cannot be read"):
         read_elements(str(tmp_path / name))
+
+
+@pytest.mark.parametrize("form", ["osm", "overpass with nodes", "overpass with geometry"])
+def test_an_outline_of_several_ways_may_carry_the_tag_itself(form, tmp_path):
+    s = Street()
+    a, b, c, d = s.square(0, 0, 12)
+    s.way(1, [a, b, c], building="yes")
+    s.way(2, [a, d, c], building="yes")
+    s.ring(3, s.square(4, 4, 4))
+    s.relation(4, [(1, "outer"), (2, "outer"), (3, "inner")], type="multipolygon")
+    e, f, g, h = s.square(20, 0, 10)
+    s.way(5, [e, f, g], building="yes")
+    s.way(6, [g, h, e])
+    s.relation(7, [(5, "outer"), (6, "")], type="multipolygon", source="survey")
+    path = WRITERS[form](tmp_path, s)
+    assert areas(path) == {("relation", 4): [128.0], ("relation", 7): [100.0]}
+    assert read_footprints(path)[1].dropped == 0
+
+
+def test_each_file_says_whom_to_thank(tmp_path):
+    def credit(path: Path) -> set[str]:
+        return set(read_footprints(path)[0].columns["credit"])
+
+    plain = write_xml(tmp_path / "x.osm", street())
+    own = plain.read_text(encoding="utf-8").replace(
+        "<osm ", '<osm copyright="A town" attribution="town.example" license="CC0" '
+    )
+    (tmp_path / "own.osm").write_text(own, encoding="utf-8")
+    answer = overpass(street(), geometry=True) | {"osm3s": {"copyright": "From the map."}}
+    (tmp_path / "a.json").write_text(json.dumps(answer), encoding="utf-8")
+    export = '{"type": "FeatureCollection", "copyright": "Map \\"people\\"", "features": [%s]}'
+    square = '{"type": "Feature", "properties": {}, "geometry": {"type": "Polygon", "coordinates":'
+    square += " [[[36, -1], [36.1, -1], [36.1, -0.9], [36, -1]]]}}"
+    (tmp_path / "t.geojson").write_text(export % square, encoding="utf-8")
+    assert credit(plain) == credit(write_pbf(tmp_path / "x.osm.pbf", street())) == {CREDIT}
+    assert credit(tmp_path / "own.osm") == {"A town, town.example, CC0"}
+    assert credit(tmp_path / "a.json") == {"From the map."}
+    assert credit(tmp_path / "t.geojson") == {'Map "people"'}
