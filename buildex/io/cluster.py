@@ -104,7 +104,8 @@ class Cluster:
 
     def _workers(self) -> int:
         """How many threads all workers have together, as of a moment ago."""
-        if time.monotonic() - self._looked > GLANCE:
+        lost = self._client.status != "running"  # then asking would only take time
+        if not lost and time.monotonic() - self._looked > GLANCE:
             with suppress(*_losses()):
                 self._width = sum(self._client.nthreads().values())
                 self._looked = time.monotonic()
