@@ -59,3 +59,7 @@ class NetworkError(BuildexError):
 
 class TrainingError(BuildexError):
     """Training cannot start or cannot go on."""
+
+
+class ClusterError(BuildexError):
+    """Workers or their scheduler are not there, are lost, or do not suit."""

@@ -9,17 +9,19 @@ the command does.
 from __future__ import annotations
 
 import argparse
+import os
 import resource
 import signal
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import shapely
 
 from buildex.cli.console import word
-from buildex.errors import BuildexError
+from buildex.errors import BuildexError, ModelError
 from buildex.geo.footprints import to_rings
 from buildex.geo.keypoints import RoiCodec
 from buildex.geo.oracle import Oracle
@@ -50,6 +52,38 @@ class Slow:
         time.sleep(self._pause)
         print("batch", flush=True)
         return self._oracle(tiles, score)
+
+
+@dataclass(frozen=True)
+class SlowOpener:
+    """Opens a `Slow` on a worker; with `flag`, the first that works there dies, once.
+
+    With `refused` it says that there is none.
+    """
+
+    pause: float = 0.0
+    flag: str = ""
+    refused: bool = False
+
+    def __call__(self):
+        if self.refused:
+            raise ModelError("no model here", hint="copy it")
+        return Mortal(self.pause, Path(self.flag)) if self.flag else Slow(self.pause)
+
+
+class Mortal(Slow):
+    """Dies by a signal in its third batch, as long as its flag is not there."""
+
+    def __init__(self, pause: float, flag: Path) -> None:
+        super().__init__(pause)
+        self._flag, self._batches = flag, 0
+
+    def __call__(self, tiles, score=0.0):
+        self._batches += 1
+        if self._batches == 3 and not self._flag.exists():
+            self._flag.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().__call__(tiles, score)
 
 
 def main() -> int:

@@ -214,3 +214,21 @@ def test_final_features_are_valid_and_apart(undisturbed):
     assert (i < j).sum() > 10, "neighbours share walls"
     once = i < j
     assert shapely.area(shapely.intersection(shapes[i[once]], shapes[j[once]])).max() < 1e-6
+
+
+def test_after_a_row_that_could_not_be_kept_none_is(mosaic, undisturbed, tmp_path, monkeypatch):
+    out = tmp_path / "out.gpkg"
+    put, said = Journal.put, []
+
+    def fails_once(journal, row, buildings):
+        if row.number == 3 and not said:
+            said.append(row.number)
+            raise OutputError("the disk is full")
+        put(journal, row, buildings)
+
+    monkeypatch.setattr(Journal, "put", fails_once)
+    with pytest.raises(OutputError, match="full"):
+        run(mosaic, out)
+    assert said
+    assert run(mosaic, out).resumed == 3 * 7
+    assert features(out) == undisturbed

@@ -1,7 +1,10 @@
-"""`buildex predict`: draw the buildings of a mosaic."""
+"""`buildex predict`: draw the buildings of mosaics."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,22 +12,52 @@ import click
 
 from buildex.cli.console import result, say, track
 from buildex.cli.options import collect, config_options
-from buildex.predicting import PredictConfig, draw_preview, open_model, predict, rehearse
+from buildex.errors import RasterError
+from buildex.io.cluster import own_workers, workers_at
+from buildex.io.raster import CACHE_MB
+from buildex.predicting import (
+    Crew,
+    ModelOpener,
+    OpenModel,
+    PredictConfig,
+    draw_preview,
+    mosaics_in,
+    open_model,
+    predict,
+    predict_all,
+    rehearse,
+)
+
+FORMATS = ("gpkg", "geojson", "fgb", "parquet", "shp")
 
 
 @click.command(
     "predict",
     epilog="Example: buildex predict mosaic.tif -o buildings.gpkg --preview buildings.png",
 )
-@click.argument("mosaic")
+@click.argument("mosaics", metavar="MOSAIC...", nargs=-1, required=True)
 @click.option(
     "-o",
     "--output",
     type=click.Path(path_type=Path),
-    help="Where to write: .gpkg, .geojson, .fgb, .parquet or .shp.",
+    help="Where to write: .gpkg, .geojson, .fgb, .parquet or .shp; for several mosaics a folder.",
+)
+@click.option(
+    "--format",
+    "suffix",
+    type=click.Choice(FORMATS),
+    default="gpkg",
+    show_default=True,
+    help="Of the layers of several mosaics.",
 )
 @click.option("--model", default=None, help="Name of a released model, or a model's folder.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
+@click.option(
+    "--workers", type=click.IntRange(1), help="Share the work among processes of this machine."
+)
+@click.option(
+    "--scheduler", metavar="ADDRESS", help="Share it among dask workers: tcp://HOST:8786."
+)
 @click.option(
     "--preview", type=click.Path(path_type=Path), help="Also draw them over the mosaic as a PNG."
 )
@@ -32,42 +65,118 @@ from buildex.predicting import PredictConfig, draw_preview, open_model, predict,
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @config_options(PredictConfig)
 def command(
-    mosaic: str,
+    mosaics: tuple[str, ...],
     output: Path | None,
+    suffix: str,
     model: str | None,
     device: str,
+    workers: int | None,
+    scheduler: str | None,
     preview: Path | None,
     dry_run: bool,
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Draw the buildings of a mosaic: any raster that GDAL opens, of any size.
+    """Draw the buildings of mosaics: any rasters that GDAL opens, of any size.
 
     The layer is in the mosaic's CRS, with score, area_m2, n_vertices, tile, joined, model
-    and model_version for each building.
+    and model_version for each building. Several mosaics, or a folder of them, make a folder
+    of layers, one for each.
     """
     if output is None and not dry_run:
         raise click.UsageError("missing option '-o' / '--output'")
+    if workers is not None and scheduler is not None:
+        raise click.UsageError("give `--workers` or `--scheduler`, not both")
     config = collect(PredictConfig, options)
+    several = len(mosaics) > 1 or Path(mosaics[0]).is_dir()
+    if several and preview is not None:
+        raise click.UsageError("`--preview` draws one mosaic")
+    paths = mosaics_in(mosaics) if several else list(mosaics)
     opened = open_model(model, device)
     if output is None or dry_run:
-        outlook = rehearse(mosaic, opened.segmenter, config)
-        result(outlook.text(), outlook.as_dict(), as_json)
+        _rehearsed(paths, opened, config, as_json)
         return
+    staff = _Staff(workers, scheduler)
     try:
-        report = predict(
-            mosaic,
-            output,
-            opened.segmenter,
-            config,
-            model=(opened.name, opened.version),
-            digest=opened.digest,
-            track=track,
-        )
+        with staff.crew(model, device, opened) as crew:
+            if several:
+                _drawn_all(paths, output, opened, config, crew, suffix, as_json)
+            else:
+                _drawn(paths[0], output, opened, config, crew, preview, as_json)
     except KeyboardInterrupt:
         say("buildex: interrupted; the same command goes on where this one stopped")
         raise click.exceptions.Exit(130) from None
+
+
+@dataclass(frozen=True)
+class _Staff:
+    """Who works, by the options."""
+
+    workers: int | None
+    scheduler: str | None
+
+    @contextmanager
+    def crew(self, model: str | None, device: str, opened: OpenModel) -> Iterator[Crew | None]:
+        """Workers with a model; None where this process works alone."""
+        if self.workers is None and self.scheduler is None:
+            yield None
+            return
+        opener = ModelOpener.of(model, device, opened)
+        if self.scheduler is not None:
+            with workers_at(self.scheduler) as cluster:
+                yield Crew(cluster, opener)
+        elif self.workers is not None:
+            with own_workers(self.workers, {"GDAL_CACHEMAX": str(CACHE_MB)}) as cluster:
+                yield Crew(cluster, opener)
+
+
+def _rehearsed(mosaics: list[str], opened: OpenModel, config: PredictConfig, as_json: bool) -> None:
+    outlooks = [rehearse(mosaic, opened.segmenter, config) for mosaic in mosaics]
+    text = "\n".join(outlook.text() for outlook in outlooks)
+    tables = [outlook.as_dict() for outlook in outlooks]
+    result(text, tables[0] if len(tables) == 1 else {"mosaics": tables}, as_json)
+
+
+def _drawn(
+    mosaic: str,
+    output: Path,
+    opened: OpenModel,
+    config: PredictConfig,
+    crew: Crew | None,
+    preview: Path | None,
+    as_json: bool,
+) -> None:
+    report = predict(
+        mosaic,
+        output,
+        opened.segmenter,
+        config,
+        model=(opened.name, opened.version),
+        digest=opened.digest,
+        crew=crew,
+        track=track,
+    )
     if preview is not None:
         draw_preview(preview, mosaic, output, crs=config.crs)
         say(f"preview written to {preview}")
     result(report.text(), report.as_dict(), as_json)
+
+
+def _drawn_all(
+    mosaics: list[str],
+    folder: Path,
+    opened: OpenModel,
+    config: PredictConfig,
+    crew: Crew | None,
+    suffix: str,
+    as_json: bool,
+) -> None:
+    report = predict_all(mosaics, folder, opened, config, suffix=suffix, crew=crew, track=track)
+    result(report.text(), report.as_dict(), as_json)
+    if report.failed:
+        reasons = list(report.failed.values())
+        more = f"; and {len(reasons) - 3} more" if len(reasons) > 3 else ""
+        raise RasterError(
+            f"{len(reasons)} of {len(mosaics)} mosaics could not be drawn: "
+            f"{'; '.join(reasons[:3])}{more}"
+        )

@@ -7,13 +7,16 @@ beside the output lets an interrupted run go on.
 """
 
 from buildex.predicting.drawing import Seen, buildings_of, look
-from buildex.predicting.model import OpenModel, draw_preview, open_model
+from buildex.predicting.model import ModelOpener, OpenModel, draw_preview, open_model
 from buildex.predicting.rehearsing import Outlook, rehearse
 from buildex.predicting.report import PredictReport
 from buildex.predicting.running import predict
 from buildex.predicting.settings import Pixels, PredictConfig, Segmenter
+from buildex.predicting.several import JobReport, mosaics_in, predict_all
+from buildex.predicting.sharing import Crew, Opener
 
 __all__ = [
-    "OpenModel", "Outlook", "Pixels", "PredictConfig", "PredictReport", "Seen", "Segmenter",
-    "buildings_of", "draw_preview", "look", "open_model", "predict", "rehearse",
+    "Crew", "JobReport", "ModelOpener", "OpenModel", "Opener", "Outlook", "Pixels",
+    "PredictConfig", "PredictReport", "Seen", "Segmenter", "buildings_of", "draw_preview", "look",
+    "mosaics_in", "open_model", "predict", "predict_all", "rehearse",
 ]  # fmt: skip

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import shapely
@@ -15,11 +16,41 @@ from buildex.geo.finishing import finish
 from buildex.geo.footprints import Footprints
 from buildex.geo.sightings import Sightings
 from buildex.geo.stitch import Stitched, Stitcher, Stitching
-from buildex.predicting.seeing import Eye, RowSeen, Watch, see
+from buildex.predicting.seeing import BlockSeen, Eye, Watch, see
 from buildex.predicting.settings import Pixels, PredictConfig, Segmenter
-from buildex.predicting.survey import Survey
+from buildex.predicting.survey import Block, Survey
 
 Model = tuple[str, str]  # name and version
+
+
+class RowSeen(NamedTuple):
+    """What a whole row of tiles saw.
+
+    Attributes:
+        number: which row.
+        tiles: how many of its tiles had ground.
+        seen: their sightings, tile by tile.
+    """
+
+    number: int
+    tiles: int
+    seen: Sightings
+
+
+class Rows:
+    """Gathers blocks, which come in their order, into rows."""
+
+    def __init__(self, take: Callable[[RowSeen], None]) -> None:
+        self._take = take
+        self._parts: list[BlockSeen] = []
+
+    def add(self, block: Block, part: BlockSeen) -> None:
+        """Hand on the row of a block if it is whole with it."""
+        self._parts.append(part)
+        if block.last:
+            parts, self._parts = self._parts, []
+            seen = Sightings.concatenate([part.seen for part in parts])
+            self._take(RowSeen(block.row, sum(part.tiles for part in parts), seen))
 
 
 class Drawer:
@@ -81,7 +112,9 @@ def look(
         tiles += row.tiles
         stitched.append(stitcher.add(row.seen, survey.settled(row.number)))
 
-    see(pixels, Eye(segmenter, survey, config), Watch(track), take)
+    eye, watch = Eye(segmenter, survey.cover, config), Watch(survey, track)
+    see(pixels, eye, survey.blocks(), Rows(take).add, watch)
+    watch.end()
     return Seen(Stitched.concatenate([*stitched, stitcher.finish()]), survey, tiles)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from buildex.errors import ModelError
 from buildex.io.preview import PREDICTED, write_preview
 from buildex.io.vector import read_footprints
 from buildex.io.zoo import DEFAULT_MODEL, digest, find_model
@@ -40,6 +41,42 @@ def open_model(name: str | None = None, device: str = "auto") -> OpenModel:
 
     segmenter = load_segmenter(folder, device)
     return OpenModel(segmenter, segmenter.name, segmenter.version, digest(folder))
+
+
+@dataclass(frozen=True)
+class ModelOpener:
+    """Opens a model on another machine, or in another process, and knows it by its digest.
+
+    Attributes:
+        name: the model's name, or the path of its folder, the same on all machines.
+        device: where it is to run there.
+        digest: SHA-256 of its files.
+    """
+
+    name: str
+    device: str
+    digest: str
+
+    @classmethod
+    def of(cls, name: str | None, device: str, opened: OpenModel) -> ModelOpener:
+        """What opens the like of a model that `open_model` opened."""
+        name = name or DEFAULT_MODEL
+        is_folder = find_model(name) == Path(name)
+        return cls(str(Path(name).absolute()) if is_folder else name, device, opened.digest)
+
+    def __call__(self) -> Segmenter:
+        """The segmenter.
+
+        Raises:
+            ModelError: if the model is not there, or is another one.
+        """
+        opened = open_model(self.name, self.device)
+        if opened.digest != self.digest:
+            raise ModelError(
+                f"model `{self.name}` is another one than on the machine that asks",
+                hint="copy the same model folder everywhere",
+            )
+        return opened.segmenter
 
 
 def draw_preview(path: Path, mosaic_path: str, footprints: Path, crs: str | None = None) -> None:

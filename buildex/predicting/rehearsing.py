@@ -81,7 +81,7 @@ def rehearse(
         places = [p for row in survey.rows() for p in row if survey.ground(p.box)]
         step = max(1, len(places) // (PROBED * config.batch_size))
         tried = places[::step][: PROBED * config.batch_size]
-        seconds = _tried(mosaic, Eye(segmenter, survey, config), tried)
+        seconds = _tried(mosaic, Eye(segmenter, survey.cover, config), tried)
         grid = mosaic.grid
         return Outlook(
             mosaic=Path(mosaic_path).name,

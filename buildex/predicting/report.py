@@ -14,6 +14,8 @@ from typing import Any
 class Times:
     """Seconds of work by stage; the stages overlap, so they may add up to more than the run.
 
+    Those of workers are summed over all of them.
+
     Attributes:
         reading: tiles from the mosaic, resampled.
         network: the segmenter.
@@ -33,7 +35,11 @@ class Times:
         try:
             yield
         finally:
-            setattr(self, stage, getattr(self, stage) + time.perf_counter() - started)
+            self.add(stage, time.perf_counter() - started)
+
+    def add(self, stage: str, seconds: float) -> None:
+        """Add seconds to a stage."""
+        setattr(self, stage, getattr(self, stage) + seconds)
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,11 @@ from buildex.io.output import clear_beside
 from buildex.io.portions import check_output, layer_crs, placed, to_batch, write_layer
 from buildex.io.raster import Mosaic, small_cache
 from buildex.io.sighted import from_table, to_table
-from buildex.predicting.drawing import Drawer
+from buildex.predicting.drawing import Drawer, Rows, RowSeen
 from buildex.predicting.report import PredictReport
-from buildex.predicting.seeing import Eye, RowSeen, Watch, see
+from buildex.predicting.seeing import Eye, Watch
 from buildex.predicting.settings import PredictConfig, Segmenter
+from buildex.predicting.sharing import Crew, Look, everywhere_known, looking
 from buildex.predicting.survey import Survey
 
 
@@ -35,6 +36,7 @@ def predict(
     *,
     model: tuple[str, str] = ("", ""),
     digest: str = "",
+    crew: Crew | None = None,
     track: Track = silent,
 ) -> PredictReport:
     """Draw the buildings of a mosaic.
@@ -49,33 +51,35 @@ def predict(
         config: settings.
         model: name and version to write beside each building.
         digest: what tells this model from others of that name and version.
+        crew: workers who look in place of this process; the answer is the same.
         track: progress over tiles.
 
     Raises:
         BuildexError: for a mosaic, area or output that cannot be used, or a journal of
-            another run; no output is written.
+            another run, or workers that cannot do it; no output is written.
     """
     config = config or PredictConfig()
     started = time.perf_counter()
     going_on = Journal.of(output).is_file() and not config.restart
     check_output(output, config.overwrite or going_on)
-    with small_cache(), Mosaic.open(mosaic_path, gsd=segmenter.gsd, crs=config.crs) as mosaic:
+    place = mosaic_path if crew is None else everywhere_known(mosaic_path)
+    with small_cache(), Mosaic.open(place, gsd=segmenter.gsd, crs=config.crs) as mosaic:
         survey = Survey.of(
             mosaic.grid, segmenter.size, config.overlap, config.aoi, mosaic.ground_map()
         )
-        eye = Eye(segmenter, survey, config)
+        eye = Eye(segmenter, survey.cover, config)
         crs = layer_crs(output, mosaic.source_crs)
         plan = {
             "mosaic": mosaic.identity,
-            "model": {"name": model[0], "version": model[1], "digest": digest},
-            "options": {**config.plan(), "threshold": eye.threshold, "aoi": _hashed(config.aoi)},
+            **plan_of(segmenter, config, model, digest),
         }
         with Journal.opened(output, plan, restart=config.restart) as journal:
-            run = _Run(journal, eye, Drawer(survey, config, model), crs, track)
+            run = _Run(journal, survey, Drawer(survey, config, model), crs)
             if not journal.kept(output):
                 check_output(output, config.overwrite)
                 run.go_on()
-                run.see(mosaic)
+                look = looking(crew, mosaic, eye, config)
+                run.see(look, track)
                 run.write(output)
             figures = run.report()
             journal.remove()
@@ -88,12 +92,23 @@ def predict(
     )
 
 
+def plan_of(
+    segmenter: Segmenter, config: PredictConfig, model: tuple[str, str], digest: str
+) -> dict[str, Any]:
+    """All on which the buildings of any mosaic depend, as plain values for JSON."""
+    threshold = segmenter.threshold if config.threshold is None else config.threshold
+    return {
+        "model": {"name": model[0], "version": model[1], "digest": digest},
+        "options": {**config.plan(), "threshold": threshold, "aoi": _hashed(config.aoi)},
+    }
+
+
 class _Run:
     """One run, and how far it has come."""
 
-    def __init__(self, journal: Journal, eye: Eye, drawer: Drawer, crs: str, track: Track) -> None:
-        self._journal, self._eye, self._drawer, self._crs = journal, eye, drawer, crs
-        self._watch = Watch(track, self._note)
+    def __init__(self, journal: Journal, survey: Survey, drawer: Drawer, crs: str) -> None:
+        self._journal, self._survey, self._drawer, self._crs = journal, survey, drawer, crs
+        self._watch = Watch()
         self._started = time.perf_counter()
         self._next_row = self._tiles = self._resumed = self._buildings = 0
 
@@ -104,12 +119,14 @@ class _Run:
             self._next_row = row.number + 1
             self._resumed += row.tiles
 
-    def see(self, mosaic: Mosaic) -> None:
+    def see(self, look: Look, track: Track) -> None:
         """Look at the rows that are left."""
         self._started = time.perf_counter()
-        see(mosaic, self._eye, self._watch, self._take, self._next_row)
+        self._watch = Watch(self._survey, track, self._note, self._next_row)
+        look(self._survey.blocks(self._next_row), Rows(self._take).add, self._watch)
         last = self._batch(self._drawer.finish())
-        self._journal.put_last(self._eye.survey.cover.rows, last)
+        self._journal.put_last(self._survey.cover.rows, last)
+        self._watch.end()
 
     def write(self, output: Path) -> None:
         """Put all buildings in their place, at once."""
@@ -126,7 +143,7 @@ class _Run:
         return {
             **_totals(self._journal.layer()),
             "tiles": tiles,
-            "skipped": self._eye.survey.count() - tiles,
+            "skipped": self._survey.count() - tiles,
             "resumed": self._resumed,
             "tiles_per_second": self._tiles / seconds,
             "km2_per_hour": watch.km2 / seconds * 3600,

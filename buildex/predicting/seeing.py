@@ -1,73 +1,87 @@
 """From tiles to what they saw: read ahead, segment, decode, in three threads at once.
 
 One thread reads the next tiles, the caller's runs the network, a third decodes what came of
-the last batches and hands on whole rows. Nothing forks, and no more than a few batches are
-under way.
+the last batches and hands on whole blocks. Nothing forks, and no more than a few batches are
+under way. A batch holds tiles of one block only: what the network says of a tile, to the
+last digit, does not depend on where a run began or on who looks at the other blocks.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
 from buildex.config import Note, Track, silent
 from buildex.geo.grouping import Grouping, polygons_of
 from buildex.geo.instances import RoiMaps, Tile
 from buildex.geo.sightings import Sighting, Sightings, sightings_of
-from buildex.geo.tiles import TilePlace
+from buildex.geo.tiles import Cover, TilePlace
 from buildex.predicting.report import Times
 from buildex.predicting.settings import Pixels, PredictConfig, Segmenter
-from buildex.predicting.survey import Survey
+from buildex.predicting.survey import Block, Survey
 
 BEHIND = 2  # batches that may wait to be decoded
+AHEAD = 2  # batches that are read before they are needed
 
 
-class RowSeen(NamedTuple):
-    """What a whole row of tiles saw.
+class BlockSeen(NamedTuple):
+    """What the tiles of a block saw.
 
     Attributes:
-        number: which row.
-        tiles: how many of its tiles had ground.
+        tiles: how many of them had ground.
         seen: their sightings, tile by tile.
     """
 
-    number: int
     tiles: int
     seen: Sightings
 
 
-@dataclass
+Take = Callable[[Block, BlockSeen], None]
+
+
 class Watch:
     """What is known of a run while it goes on.
 
     Attributes:
-        track: shows progress over tiles.
-        note: what to tell beside it.
         times: seconds by stage.
         km2: ground that the tiles passed so far own.
     """
 
-    track: Track = silent
-    note: Note | None = None
-    times: Times = field(default_factory=Times)
-    km2: float = 0.0
+    def __init__(
+        self,
+        survey: Survey | None = None,
+        track: Track = silent,
+        note: Note | None = None,
+        first: int = 0,
+    ) -> None:
+        """Watch the tiles of a survey from row `first` on; without one, only the time."""
+        self.times = Times()
+        self.km2 = 0.0
+        self._survey = survey
+        total = survey.count(first) if survey is not None else 0
+        self._bar = iter(track(range(total), total=total, label="tiles", note=note))
 
+    def passed(self, places: Iterable[TilePlace]) -> None:
+        """Some tiles are done."""
+        if self._survey is None:
+            return
+        for place in places:
+            self.km2 += self._survey.owned_km2(place)
+            next(self._bar, None)
 
-class _Batch(NamedTuple):
-    """Tiles for one step of the network; every tile of a row before `upto` is in or was before."""
-
-    tiles: list[tuple[TilePlace, Tile]]
-    upto: int
+    def end(self) -> None:
+        """All tiles are done."""
+        next(self._bar, None)
 
 
 class Eye:
     """A segmenter with all that is needed to make sightings of its answers."""
 
-    def __init__(self, segmenter: Segmenter, survey: Survey, config: PredictConfig) -> None:
-        self.segmenter, self.survey = segmenter, survey
+    def __init__(self, segmenter: Segmenter, cover: Cover, config: PredictConfig) -> None:
+        self.segmenter, self.cover = segmenter, cover
         self.batch_size = config.batch_size
         self.threshold = segmenter.threshold if config.threshold is None else config.threshold
         self._grouping = Grouping(method=config.grouping)
@@ -82,105 +96,137 @@ class Eye:
         found = polygons_of(
             maps, self.segmenter.codec, score=self.threshold, grouping=self._grouping
         )
-        return sightings_of(found, tile.valid, place, self.survey.cover, self._smallest)
+        return sightings_of(found, tile.valid, place, self.cover, self._smallest)
 
 
-def see(
-    pixels: Pixels, eye: Eye, watch: Watch, take: Callable[[RowSeen], None], first: int = 0
-) -> None:
-    """Look at all tiles from row `first` on.
+def see(pixels: Pixels, eye: Eye, blocks: Iterable[Block], take: Take, watch: Watch) -> None:
+    """Look at all tiles of some blocks.
 
     Args:
         pixels: where tiles come from.
         eye: who looks.
+        blocks: where to look.
+        take: gets each block with what it saw, in their order, in a thread of its own.
         watch: is told how it goes.
-        take: gets each row that has tiles, from north to south, in a thread of its own.
-        first: the row to begin with.
     """
-    rows = _Rows(eye, watch, take, first)
-    waiting: deque[Future[None]] = deque()
-    with ThreadPoolExecutor(max_workers=1) as decoder:
+    gathered = _Decoder(eye, take, watch.times)
+    with InTurn(BEHIND) as decoder:
+        for batch in _batches(pixels, eye.batch_size, blocks, watch):
+            with watch.times.spent("network"):
+                answers = eye.answers(batch.tiles)
+            decoder.do(partial(gathered.add, batch, answers))
+
+
+class InTurn:
+    """A thread that does one thing after the other; after one that failed it does none.
+
+    So no row is kept when one before it could not be.
+    """
+
+    def __init__(self, behind: int) -> None:
+        """No more than `behind` things wait to be done."""
+        self._behind = behind
+        self._pool = ThreadPoolExecutor(max_workers=1)
+        self._waiting: deque[Future[None]] = deque()
+        self._failed = False
+
+    def __enter__(self) -> InTurn:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        with self._pool:
+            while self._waiting:
+                self._waiting.popleft().result()
+
+    def do(self, work: Callable[[], None]) -> None:
+        """Hand over some work; the error of what was handed over before is raised here."""
+        self._waiting.append(self._pool.submit(self._do, work))
+        while len(self._waiting) > self._behind or self._waiting[0].done():
+            self._waiting.popleft().result()
+            if not self._waiting:
+                return
+
+    def _do(self, work: Callable[[], None]) -> None:
+        if self._failed:
+            return
         try:
-            for batch in _batches(pixels, eye, watch, first):
-                with watch.times.spent("network"):
-                    answers = eye.answers(batch.tiles)
-                waiting.append(decoder.submit(rows.add, batch, answers))
-                while len(waiting) > BEHIND:
-                    waiting.popleft().result()
-        finally:
-            for job in waiting:
-                job.result()
+            work()
+        except BaseException:
+            self._failed = True
+            raise
 
 
-class _Rows:
-    """Gathers the sightings of tiles into rows."""
+class _Batch(NamedTuple):
+    """Tiles of a block for one step of the network, and whether they are its last ones."""
 
-    def __init__(self, eye: Eye, watch: Watch, take: Callable[[RowSeen], None], first: int) -> None:
-        self._eye, self._watch, self._take = eye, watch, take
-        self._numbers = deque(places[0].row for places in eye.survey.rows(first))
-        self._seen: dict[int, list[Sighting]] = {}
-        self._tiles: dict[int, int] = {}
+    block: Block
+    tiles: list[tuple[TilePlace, Tile]]
+    last: bool
+
+
+class _Decoder:
+    """Gathers the sightings of tiles into blocks."""
+
+    def __init__(self, eye: Eye, take: Take, times: Times) -> None:
+        self._eye, self._take, self._times = eye, take, times
+        self._seen: list[Sighting] = []
+        self._tiles = 0
 
     def add(self, batch: _Batch, answers: list[RoiMaps]) -> None:
-        """Decode a batch; hand on the rows that are whole with it."""
-        with self._watch.times.spent("geometry"):
+        """Decode a batch; hand on its block if it is whole with it."""
+        with self._times.spent("geometry"):
             for (place, tile), maps in zip(batch.tiles, answers, strict=True):
-                self._seen.setdefault(place.row, []).extend(self._eye.sightings(place, tile, maps))
-                self._tiles[place.row] = self._tiles.get(place.row, 0) + 1
-        while self._numbers and self._numbers[0] < batch.upto:
-            number = self._numbers.popleft()
-            seen = Sightings.collect(self._seen.pop(number, []))
-            self._take(RowSeen(number, self._tiles.pop(number, 0), seen))
+                self._seen.extend(self._eye.sightings(place, tile, maps))
+        self._tiles += len(batch.tiles)
+        if batch.last:
+            done = BlockSeen(self._tiles, Sightings.collect(self._seen))
+            self._seen, self._tiles = [], 0
+            self._take(batch.block, done)
 
 
-def _batches(pixels: Pixels, eye: Eye, watch: Watch, first: int) -> Iterator[_Batch]:
-    """Tiles with ground in them, in batches; the next ones are read while one is in use.
-
-    A batch may be empty where rows without ground end.
-    """
-    survey, size = eye.survey, eye.batch_size
+def _batches(pixels: Pixels, size: int, blocks: Iterable[Block], watch: Watch) -> Iterator[_Batch]:
+    """Tiles with ground in them, in batches; the last one of a block may hold none."""
     batch: list[tuple[TilePlace, Tile]] = []
-    row = first
-    tiles = _read_ahead(pixels, survey, watch.times, 2 * size, first)
-    for place, tile in watch.track(
-        tiles, total=survey.count(first), label="tiles", note=watch.note
-    ):
-        if place.row > row and not batch:
-            yield _Batch([], place.row)
-        row = place.row
-        watch.km2 += survey.owned_km2(place)
-        if tile is not None:
+    for block, place, tile in _read_ahead(pixels, blocks, watch.times, AHEAD * size):
+        watch.passed(block.bare if place is None else (place,))
+        if tile is not None and place is not None:
+            if len(batch) == size:
+                yield _Batch(block, batch, False)
+                batch = []
             batch.append((place, tile))
-        if len(batch) == size:
-            yield _Batch(batch, row)
+        if place is None:
+            yield _Batch(block, batch, True)
             batch = []
-    yield _Batch(batch, survey.cover.rows)
+
+
+_Read = tuple[Block, TilePlace | None, Tile | None]
 
 
 def _read_ahead(
-    pixels: Pixels, survey: Survey, times: Times, ahead: int, first: int
-) -> Iterator[tuple[TilePlace, Tile | None]]:
-    """Every tile, None for one without ground; `ahead` of them are being read in a thread."""
+    pixels: Pixels, blocks: Iterable[Block], times: Times, ahead: int
+) -> Iterator[_Read]:
+    """Every tile, None for one without ground; after each block one without a place.
 
-    def read(place: TilePlace) -> Tile | None:
-        if not survey.ground(place.box):
-            return None
+    `ahead` of them are being read in a thread.
+    """
+
+    def read(block: Block, place: TilePlace | None) -> _Read:
+        if place is None:
+            return block, None, None
         with times.spent("reading"):
             image, valid = pixels.read(place.box)
-        return Tile(image, valid, place.box) if valid.any() else None
+        return block, place, Tile(image, valid, place.box) if valid.any() else None
 
-    coming: deque[tuple[TilePlace, Future[Tile | None]]] = deque()
+    coming: deque[Future[_Read]] = deque()
     with ThreadPoolExecutor(max_workers=1) as reader:
         try:
-            for places in survey.rows(first):
-                for place in places:
-                    coming.append((place, reader.submit(read, place)))
+            for block in blocks:
+                for place in (*block.places, None):
+                    coming.append(reader.submit(read, block, place))
                     if len(coming) > ahead:
-                        done, tile = coming.popleft()
-                        yield done, tile.result()
+                        yield coming.popleft().result()
             while coming:
-                done, tile = coming.popleft()
-                yield done, tile.result()
+                yield coming.popleft().result()
         finally:
-            for _, job in coming:
+            for job in coming:
                 job.cancel()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import compress, groupby
 from pathlib import Path
+from typing import NamedTuple
 
 import shapely
 
@@ -14,6 +16,30 @@ from buildex.geo.boxes import PixelBox
 from buildex.geo.grid import Grid
 from buildex.geo.tiles import Cover, TilePlace, cover
 from buildex.io.vector import read_area
+
+BLOCK = 16  # columns of tiles
+
+
+class OutsideError(VectorError):
+    """The area of interest does not touch the mosaic."""
+
+
+class Block(NamedTuple):
+    """Neighbouring tiles of one row that are looked at together; batches never leave a block.
+
+    Blocks end at fixed columns, so who looks at them, and in which order, changes nothing.
+
+    Attributes:
+        row: their row.
+        places: the tiles that may show ground, from west to east.
+        bare: the other tiles of the block.
+        last: whether the row ends with it.
+    """
+
+    row: int
+    places: tuple[TilePlace, ...]
+    bare: tuple[TilePlace, ...]
+    last: bool
 
 
 def everywhere(box: PixelBox) -> bool:
@@ -72,6 +98,16 @@ class Survey:
             if places:
                 yield places
 
+    def blocks(self, first: int = 0) -> Iterator[Block]:
+        """All tiles of `rows`, cut into blocks."""
+        for row in self.rows(first):
+            parts = [list(part) for _, part in groupby(row, lambda place: place.col // BLOCK)]
+            for k, part in enumerate(parts, start=1):
+                known = [self.ground(place.box) for place in part]
+                places = tuple(compress(part, known))
+                bare = tuple(place for place, kept in zip(part, known, strict=True) if not kept)
+                yield Block(part[0].row, places, bare, k == len(parts))
+
     def count(self, first: int = 0) -> int:
         """How many tiles `rows` gives."""
         if self.area is None:
@@ -94,7 +130,7 @@ def _area_of_interest(path: Path | None, grid: Grid) -> shapely.Geometry | None:
         return None
     area = shapely.transform(read_area(path, grid.crs), grid.to_pixel)
     if not area.intersects(shapely.box(0, 0, grid.width, grid.height)):
-        raise VectorError(
+        raise OutsideError(
             f"the area of interest `{path.name}` does not touch the mosaic",
             hint="check that both are of the same place",
         )

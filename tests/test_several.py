@@ -1,0 +1,123 @@
+"""Several mosaics are one job: a layer for each, and what is complete is not drawn again."""
+
+from __future__ import annotations
+
+import json
+
+import geopandas
+import numpy as np
+import pytest
+import rasterio
+import shapely
+from click.testing import CliRunner
+from rasterio.transform import from_origin
+
+from buildex.cli import predict as module
+from buildex.cli.main import main
+from buildex.errors import ConfigError
+from buildex.predicting import OpenModel, mosaics_in
+from buildex.predicting.several import RECORD
+from tests.killed import Slow
+from tests.test_resume import features
+
+
+def write(path, east):
+    with rasterio.open(
+        path, "w", driver="GTiff", width=300, height=200, count=3, dtype="uint8",
+        crs="EPSG:32737", transform=from_origin(530000 + east, 9320000, 0.1, 0.1),
+    ) as out:  # fmt: skip
+        out.write(np.full((3, 200, 300), 90, np.uint8))
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    flown = tmp_path / "flown"
+    flown.mkdir()
+    for k, name in enumerate("ab"):
+        write(flown / f"{name}.tif", 1000 * k)
+    (flown / "notes.txt").write_text("no mosaic")
+    monkeypatch.setattr(module, "open_model", lambda *_: OpenModel(Slow(0), "slow", "1", "d"))
+    return flown
+
+
+def call(*arguments):
+    done = CliRunner().invoke(main, ["predict", "--overlap", "48", *map(str, arguments)])
+    told = json.loads(done.stdout[done.stdout.index("{") : done.stdout.rindex("}") + 1])
+    return done, told
+
+
+def test_a_folder_of_mosaics_makes_a_folder_of_layers(folder, tmp_path):
+    out = tmp_path / "drawn"
+    done, told = call(folder, "-o", out, "--json")
+    assert done.exit_code == 0, done.output
+    assert sorted(path.name for path in out.iterdir()) == ["a.gpkg", "b.gpkg", RECORD]
+    assert [one["mosaic"] for one in told["mosaics"]] == ["a.tif", "b.tif"]
+    counts = [len(features(out / f"{name}.gpkg")) for name in "ab"]
+    assert [one["buildings"] for one in told["mosaics"]] == counts
+    assert told["sum"]["buildings"] == sum(counts) > 0
+    assert told["sum"]["tiles"] == 16
+
+
+def test_what_is_complete_is_not_drawn_again(folder, tmp_path):
+    out = tmp_path / "drawn"
+    call(folder / "a.tif", folder / "b.tif", "-o", out, "--json")
+    stamp = (out / "a.gpkg").stat().st_mtime_ns
+    (out / "b.gpkg").unlink()
+    done, told = call(folder, "-o", out, "--json")
+    assert done.exit_code == 0, done.output
+    assert (told["drawn_before"], len(told["mosaics"])) == (["a.tif"], 2)
+    assert (out / "a.gpkg").stat().st_mtime_ns == stamp
+    assert (out / "b.gpkg").exists()
+
+
+def test_a_mosaic_that_changed_is_drawn_again_only_over_a_layer_that_may_go(folder, tmp_path):
+    out = tmp_path / "drawn"
+    call(folder, "-o", out, "--json")
+    write(folder / "a.tif", 5000)
+    done, told = call(folder, "-o", out, "--json")
+    assert done.exit_code == 1
+    assert "a.gpkg` exists already" in done.stderr.splitlines()[-1]
+    done, told = call(folder, "-o", out, "--json", "--overwrite")
+    assert done.exit_code == 0
+    assert told["drawn_before"] == ["b.tif"]
+
+
+def test_a_broken_mosaic_is_told_in_one_line_and_the_others_are_drawn(folder, tmp_path):
+    (folder / "a.tif").write_bytes(b"no raster")
+    out = tmp_path / "drawn"
+    done, told = call(folder, "-o", out, "--json")
+    assert done.exit_code == 1
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("buildex:")]
+    assert "1 of 2 mosaics could not be drawn" in line
+    assert "a.tif" in line
+    assert list(told["failed"]) == [str(folder / "a.tif")]
+    assert sorted(path.name for path in out.iterdir()) == ["b.gpkg", RECORD]
+
+
+def test_another_format_may_be_chosen_and_a_mosaic_outside_the_area_is_no_fault(folder, tmp_path):
+    area = tmp_path / "area.gpkg"
+    west = shapely.box(530000, 9319980, 530030, 9320000)
+    geopandas.GeoDataFrame(geometry=[west], crs="EPSG:32737").to_file(area)
+    out = tmp_path / "drawn"
+    done, told = call(folder, "-o", out, "--json", "--aoi", area, "--format", "fgb")
+    assert done.exit_code == 0, done.output
+    assert told["outside"] == ["b.tif"]
+    assert sorted(path.name for path in out.iterdir()) == ["a.fgb", RECORD]
+
+
+def test_layers_of_other_options_are_refused(folder, tmp_path):
+    out = tmp_path / "drawn"
+    call(folder, "-o", out, "--json")
+    done = CliRunner().invoke(main, ["predict", str(folder), "-o", str(out)])
+    assert done.exit_code == 1
+    assert "layers of another model or other options" in done.stderr
+
+
+def test_two_mosaics_of_one_name_and_an_empty_folder_are_refused(folder, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    with pytest.raises(ConfigError, match="has no mosaic"):
+        mosaics_in([str(other)])
+    write(other / "a.tif", 0)
+    with pytest.raises(ConfigError, match=r"flown/a.tif` and `.*other/a.tif` would have one layer"):
+        mosaics_in([str(folder), str(other)])
