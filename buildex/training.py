@@ -32,7 +32,7 @@ from buildex.nn.settings import TRAIN, VAL, Feeding
 
 if TYPE_CHECKING:
     from buildex.nn.fitting import Fitted
-    from buildex.nn.weights import ModelCard
+    from buildex.card import ModelCard
 
 Tell = Callable[[str], None]
 
@@ -171,7 +171,7 @@ def _scenes(datasets: Sequence[Dataset], feeding: Feeding) -> list[SceneTiles]:
 
 def _card(config: TrainConfig, gsd: float, fitted: Fitted, provenance: dict[str, Any]) -> ModelCard:
     """What the model folder says beside the weights."""
-    from buildex.nn.weights import ModelCard
+    from buildex.card import ModelCard
 
     return ModelCard(
         name=config.name, version=config.version, gsd=gsd, size=config.size,

@@ -21,10 +21,10 @@ from torchvision.models.detection.rpn import (
     concat_box_prediction_layers,
 )
 
+from buildex.card import NetworkSpec
 from buildex.nn.backbone import Pyramid
 from buildex.nn.detectors import Detections
 from buildex.nn.heads import RoiFeatures
-from buildex.nn.settings import NetworkSpec
 
 BOX_CELLS = 7  # along the side of a proposal's features
 BEFORE_NMS = 1000  # proposals per level

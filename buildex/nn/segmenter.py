@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from buildex.card import ModelCard
 from buildex.geo.instances import RoiMaps, Tile, no_instances
 from buildex.geo.keypoints import RoiCodec
 from buildex.nn.dense import dense_answers
@@ -19,7 +20,7 @@ from buildex.nn.heads import RoiLogits
 from buildex.nn.network import Network
 from buildex.nn.settings import Precision
 from buildex.nn.unet import UNet
-from buildex.nn.weights import ModelCard, load_model
+from buildex.nn.weights import load_model
 
 
 @torch.inference_mode()

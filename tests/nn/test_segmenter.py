@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from buildex.card import ModelCard
 from buildex.errors import ModelError
 from buildex.geo.boxes import PixelBox
 from buildex.geo.instances import Tile
@@ -11,7 +12,7 @@ from buildex.geo.keypoints import RoiCodec
 from buildex.nn.detectors import Detections
 from buildex.nn.network import Network
 from buildex.nn.segmenter import TorchSegmenter, load_segmenter, segment
-from buildex.nn.weights import ModelCard, save_model
+from buildex.nn.weights import save_model
 from tests.nn.made import painted, tiny_spec
 
 SIDE, CELLS = 96, 16
