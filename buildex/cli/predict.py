@@ -10,6 +10,7 @@ import click
 from buildex.cli.console import result, say, track
 from buildex.cli.options import collect, config_options
 from buildex.predicting import PredictConfig, draw_preview, open_model, predict, rehearse
+from buildex.predicting.model import RUNTIMES, Runtime
 
 
 @click.command(
@@ -26,6 +27,13 @@ from buildex.predicting import PredictConfig, draw_preview, open_model, predict,
 @click.option("--model", default=None, help="Name of a released model, or a model's folder.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
 @click.option(
+    "--runtime",
+    type=click.Choice(RUNTIMES),
+    default="auto",
+    show_default=True,
+    help="What computes: the model's ONNX graphs (CPU), or torch (GPUs).",
+)
+@click.option(
     "--preview", type=click.Path(path_type=Path), help="Also draw them over the mosaic as a PNG."
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and write nothing.")
@@ -36,6 +44,7 @@ def command(
     output: Path | None,
     model: str | None,
     device: str,
+    runtime: Runtime,
     preview: Path | None,
     dry_run: bool,
     as_json: bool,
@@ -49,7 +58,7 @@ def command(
     if output is None and not dry_run:
         raise click.UsageError("missing option '-o' / '--output'")
     config = collect(PredictConfig, options)
-    opened = open_model(model, device)
+    opened = open_model(model, device, runtime)
     if output is None or dry_run:
         outlook = rehearse(mosaic, opened.segmenter, config)
         result(outlook.text(), outlook.as_dict(), as_json)

@@ -29,6 +29,8 @@ def save_model(network: Network | UNet, card: ModelCard, folder: Path) -> None:
     weights, text = folder / f".{WEIGHTS}.part", folder / f".{CARD}.part"
     save_file(state, weights)
     text.write_text(card_text(replace(card, mean=mean, std=std)), encoding="utf-8")
+    for graph in folder.glob("*.onnx"):  # of the weights that were here before
+        graph.unlink()
     weights.replace(folder / WEIGHTS)
     text.replace(folder / CARD)
 
