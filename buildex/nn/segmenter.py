@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -95,16 +96,43 @@ class TorchSegmenter:
         self.size, self.gsd, self.codec = card.size, card.gsd, card.codec
         self.threshold = card.score
         self._device, self._bf16 = device, bf16
+        self._most = sys.maxsize  # tiles at once, as far as memory is known to go
         self._network = network.to(device).to(memory_format=torch.channels_last).eval()
 
     def __call__(self, tiles: Sequence[Tile], score: float = 0.0) -> list[RoiMaps]:
-        """Say what is in each tile of side `size`; detections under `score` are left out."""
+        """Say what is in each tile of side `size`; detections under `score` are left out.
+
+        Where a GPU's memory does not hold all tiles at once, half as many are tried, from
+        then on.
+        """
+        answers: list[RoiMaps] = []
+        while len(answers) < len(tiles):
+            some = tiles[len(answers) :][: self._most]
+            found = self._tried(some, score)
+            if found is None:
+                self._most = len(some) // 2
+                torch.cuda.empty_cache()
+            else:
+                answers += found
+        return answers
+
+    def _tried(self, tiles: Sequence[Tile], score: float) -> list[RoiMaps] | None:
+        """The answers, or None where memory does not hold so many tiles, but may hold fewer."""
+        try:
+            return self._answers(tiles, score)
+        except torch.cuda.OutOfMemoryError:
+            if len(tiles) == 1:
+                raise
+            return None
+
+    def _answers(self, tiles: Sequence[Tile], score: float) -> list[RoiMaps]:
         pixels = torch.from_numpy(np.stack([tile.image for tile in tiles])).permute(0, 3, 1, 2)
         seen = torch.from_numpy(np.stack([tile.valid for tile in tiles]))
+        if self._device.type == "cuda":  # from pinned memory the copy runs beside the network
+            pixels, seen = pixels.pin_memory(), seen.pin_memory()
+        there = [part.to(self._device, non_blocking=True) for part in (pixels, seen)]
         with autocast(self._device, self._bf16):
-            return segment(
-                self._network, pixels.to(self._device), seen.to(self._device), self.codec, score
-            )
+            return segment(self._network, *there, self.codec, score)
 
 
 def load_segmenter(

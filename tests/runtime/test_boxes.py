@@ -64,10 +64,10 @@ def pyramid(channels, seed=0):
 @pytest.mark.parametrize("score", [0.05, 0.3])
 def test_detections_are_those_of_the_torch_detector(score):
     torch.manual_seed(1)
-    detector = FcosDetector(32, convs=1, overlap=0.4, limit=40).eval()
+    detector = FcosDetector(64, convs=1, overlap=0.4, limit=40).eval()
     torch.nn.init.normal_(detector.fcos.head.classification_head.cls_logits.weight, std=0.5)
     torch.nn.init.constant_(detector.fcos.head.classification_head.cls_logits.bias, 0)
-    output = detector(pyramid(32), (SIZE, SIZE))
+    output = detector(pyramid(64), (SIZE, SIZE))
     (theirs,) = detector.detect(output)
     chances = output.head["cls_logits"].sigmoid() * output.head["bbox_ctrness"].sigmoid()
     boxes = detector.fcos.box_coder.decode(output.head["bbox_regression"][0], output.anchors[0])
