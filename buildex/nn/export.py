@@ -208,8 +208,9 @@ def write_graphs(network: Network | UNet, card: ModelCard, folder: Path) -> list
         beside = folder / f".{part.name}.onnx.part"
         try:
             _write(part, beside, f"{card.name} {card.version}")
-        except (torch.onnx.OnnxExporterError, RuntimeError) as error:
-            beside.unlink(missing_ok=True)
+        except RuntimeError as error:  # the exporter's own are, too
+            for unfinished in (beside, *written):
+                unfinished.unlink(missing_ok=True)
             first = " ".join(str(error).split())[:200]
             raise ModelError(
                 f"`{part.name}` of {card.name} cannot be written as a graph: {first}",

@@ -76,7 +76,7 @@ class RcnnDetector(nn.Module):
     def forward(self, pyramid: Pyramid, size: tuple[int, int]) -> RcnnOutput:
         """Propose boxes; `size` is the images' (height, width)."""
         levels = [pyramid[name] for name in self.levels]
-        batch = len(levels[0])
+        batch = levels[0].shape[0]  # not `len`: the graph is for any number of tiles
         sizes = [size] * batch
         objectness, deltas = self.rpn.head(levels)
         per_level = [one[0].numel() for one in objectness]

@@ -130,9 +130,10 @@ class TorchSegmenter:
         seen = torch.from_numpy(np.stack([tile.valid for tile in tiles]))
         if self._device.type == "cuda":  # from pinned memory the copy runs beside the network
             pixels, seen = pixels.pin_memory(), seen.pin_memory()
-        there = [part.to(self._device, non_blocking=True) for part in (pixels, seen)]
+        pixels = pixels.to(self._device, non_blocking=True)
+        seen = seen.to(self._device, non_blocking=True)
         with autocast(self._device, self._bf16):
-            return segment(self._network, *there, self.codec, score)
+            return segment(self._network, pixels, seen, self.codec, score)
 
 
 def load_segmenter(

@@ -6,6 +6,7 @@ until its next call.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ class Graph:
     Args:
         path: of the .onnx file.
         precision: auto is bf16 where the processor multiplies it natively.
-        threads: to run on; 0 for as many as there are cores.
+        threads: to run on; 0 for what OMP_NUM_THREADS says, else as many as there are cores.
 
     Raises:
         ModelError: if the file is missing or damaged.
@@ -41,6 +42,8 @@ class Graph:
         options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
         if precision in PRECISIONS:
             options["INFERENCE_PRECISION_HINT"] = PRECISIONS[precision]
+        said = os.environ.get("OMP_NUM_THREADS", "")
+        threads = threads or (int(said) if said.isdecimal() else 0)
         if threads:
             options["INFERENCE_NUM_THREADS"] = threads
         try:

@@ -36,7 +36,7 @@ class OnnxSegmenter:
     Args:
         folder: a model folder with graphs.
         precision: auto is bf16 where the processor multiplies it natively.
-        threads: to run on; 0 for as many as there are cores.
+        threads: to run on; 0 for what OMP_NUM_THREADS says, else as many as there are cores.
 
     Attributes:
         size: side of its input in pixels.
