@@ -5,11 +5,13 @@
 
 A scene is drawn once by each. Buildings are matched by IoU (above .5); a building whose
 outline has as many vertices in both is compared vertex by vertex, and the rest are counted.
+Seconds are those of the processor.
 """
 
 from __future__ import annotations
 
 import argparse
+import time
 from pathlib import Path
 
 import numpy as np
@@ -38,12 +40,14 @@ def main() -> None:
     folder = find_model(given.model)
     first: NDArray[np.object_] | None = None
     for run in given.runs:
+        started = time.process_time()
         polygons, crs = drawn(opened(folder, run), given.scene / "mosaic.tif")
+        spent = time.process_time() - started
         truth = read_footprints(given.scene / "buildings.geojson", target_crs=crs)[0].polygons
         area = read_area(given.scene / "aoi.geojson", crs)
         figures = compare(Scene(polygons, truth, area, crs), ScoreConfig(bootstrap=0)).figures
         line = f"{run:<11} {len(polygons):>4} buildings, IoU {figures['pixel_iou']:.4f}, "
-        line += f"F1 {figures['f1_50']:.4f}, PoLiS {figures['polis_m']:.4f} m"
+        line += f"F1 {figures['f1_50']:.4f}, PoLiS {figures['polis_m']:.4f} m, {spent:.0f} s"
         first = polygons if first is None else first
         print(
             line + (f"; {agreement(first, polygons)}" if polygons is not first else ""), flush=True
