@@ -13,7 +13,10 @@ from click.testing import CliRunner
 from buildex import exporting
 from buildex.cli.main import main
 from buildex.errors import ConfigError, ModelError
+from buildex.io.zoo import find_model, model_names
+from buildex.nn.export import example_tiles, parts_of
 from buildex.nn.segmenter import TorchSegmenter
+from buildex.nn.weights import load_model
 from buildex.predicting import open_model
 from buildex.runtime.segmenter import OnnxSegmenter
 from tests.runtime.made import exported, saved
@@ -52,6 +55,16 @@ def test_graphs_that_do_not_agree_are_not_written(model, tmp_path, monkeypatch):
     assert done.exit_code == 1
     assert "are off by" in done.stderr
     assert names(tmp_path / "graphs") == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", model_names())
+def test_the_graphs_of_released_models_are_those_of_their_weights(name):
+    folder = find_model(name)
+    network, card = load_model(folder)
+    parts = parts_of(network, *example_tiles(card.size))
+    worst = max(exporting._difference(part, folder / f"{part.name}.onnx") for part in parts)
+    assert worst <= exporting.TOLERANCE
 
 
 def test_one_file_is_not_enough(model, tmp_path):

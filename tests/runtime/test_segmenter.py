@@ -122,7 +122,8 @@ sys.modules.update(dict.fromkeys(("torch", "torchvision", "timm", "lightning", "
 from pathlib import Path
 from buildex.predicting import open_model, predict, PredictConfig
 opened = open_model(sys.argv[1])
-report = predict(sys.argv[2], Path(sys.argv[3]), opened.segmenter, PredictConfig(threshold=0.2))
+config = PredictConfig(threshold=0.2, overlap=32)
+report = predict(sys.argv[2], Path(sys.argv[3]), opened.segmenter, config)
 print(opened.runtime, report.tiles)
 """
 
