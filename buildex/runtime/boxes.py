@@ -131,7 +131,7 @@ def levels_of(frames: NDArray[np.floating], cells: int, span: int = 1) -> Indice
     frames = frames.astype(np.float32)
     side = np.sqrt(np.maximum(frames[:, 2:] - frames[:, :2], np.float32(1)).prod(axis=1))
     level = np.floor(np.log2(side / np.float32(FINEST * cells * span)) + np.float32(1e-6))
-    return np.clip(level, 0, CUT_LEVELS - 1).astype(np.int64)
+    return np.asarray(np.clip(level, 0, CUT_LEVELS - 1), dtype=np.int64)
 
 
 def _suppressed(boxes: Floats, scores: Floats, overlap: float, most: int) -> Found:
