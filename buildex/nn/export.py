@@ -203,7 +203,7 @@ def write_graphs(network: Network | UNet, card: ModelCard, folder: Path) -> list
     if find_spec("onnx") is None:
         raise ModelError("graphs cannot be written without onnx", hint="pip install onnx")
     folder.mkdir(parents=True, exist_ok=True)
-    written = {}
+    written: dict[Path, Path] = {}
     for part in parts_of(network.eval(), *example_tiles(card.size)):
         beside = folder / f".{part.name}.onnx.part"
         try:
