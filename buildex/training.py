@@ -3,7 +3,8 @@
     RUN/config.toml     every setting, enough to do it again
     RUN/metrics.csv     losses and measures; RUN/curves.png draws them
     RUN/checkpoints/    last.ckpt (to go on), best.ckpt (on validation)
-    RUN/model/          the best network, ready for `buildex predict --model RUN/model`
+    RUN/model/          the best network, ready for `buildex predict --model RUN/model`; where
+                        onnx is installed its graphs, too
 
 Runs with torch, torchvision, timm and lightning alone: nothing here knows rasters. They are
 imported when training starts, because they take seconds.
@@ -23,8 +24,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import buildex
+from buildex.card import ModelCard, read_card
 from buildex.config import Track, silent, to_toml
-from buildex.errors import OutputError, TrainingError
+from buildex.errors import ModelError, OutputError, TrainingError
 from buildex.io.dataset import Dataset, SceneTiles
 from buildex.io.zoo import find_model
 from buildex.nn.recipe import TrainConfig
@@ -32,7 +34,6 @@ from buildex.nn.settings import TRAIN, VAL, Feeding
 
 if TYPE_CHECKING:
     from buildex.nn.fitting import Fitted
-    from buildex.nn.weights import ModelCard
 
 Tell = Callable[[str], None]
 
@@ -107,7 +108,19 @@ def train(
     if first_process():
         provenance = {"hardware": made_on, **_provenance(config, datasets, fitted)}
         save_model(module.network, _card(config, learning.gsd, fitted, provenance), model)
+        _write_graphs(model, tell)
     return TrainReport(config.output, model, fitted.steps, fitted.hours, fitted.best)
+
+
+def _write_graphs(model: Path, tell: Tell) -> None:
+    """Write a model's graphs beside its weights; where that cannot be, say why."""
+    from buildex.nn.export import write_graphs
+    from buildex.nn.weights import load_model
+
+    try:
+        write_graphs(*load_model(model), model)
+    except ModelError as error:
+        tell(f"no graphs, prediction will need torch: {error.message}; {error.hint}")
 
 
 def first_process() -> bool:
@@ -171,8 +184,6 @@ def _scenes(datasets: Sequence[Dataset], feeding: Feeding) -> list[SceneTiles]:
 
 def _card(config: TrainConfig, gsd: float, fitted: Fitted, provenance: dict[str, Any]) -> ModelCard:
     """What the model folder says beside the weights."""
-    from buildex.nn.weights import ModelCard
-
     return ModelCard(
         name=config.name, version=config.version, gsd=gsd, size=config.size,
         network=config.network, codec=config.codec, score=fitted.best.get("threshold", 0.5),
@@ -198,8 +209,6 @@ def _ancestors(config: TrainConfig) -> dict[str, str]:
     """Where the first weights came from: a model has its encoder's from its own beginning."""
     if config.init is None:
         return {"encoder_weights": Path(config.pretrained).name, "init": ""}
-    from buildex.nn.weights import read_card
-
     card = read_card(find_model(config.init))
     encoder = str(card.provenance.get("encoder_weights", ""))
     return {"encoder_weights": encoder, "init": f"{card.name} version {card.version}"}

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from buildex.card import PARTS
 from buildex.nn.presets import PAPER
 from buildex.nn.recipe import TrainConfig
-from buildex.nn.settings import PARTS
 
 ROOT = Path(__file__).parents[1]
 DOCUMENT = ROOT / "docs" / "paper.md"

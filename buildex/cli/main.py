@@ -17,10 +17,13 @@ COMMANDS = {
     "osm": ("buildex.cli.osm", "Fetch the buildings that OpenStreetMap has in a place."),
     "tile": ("buildex.cli.tile", "Cut mosaics and their labels into a training dataset."),
     "train": ("buildex.cli.train", "Train a model on datasets."),
+    "export": ("buildex.cli.export", "Write a model as ONNX graphs, checked against torch."),
     "predict": ("buildex.cli.predict", "Draw the buildings of a mosaic."),
     "models": ("buildex.cli.models", "List models; say what one is made of and what it costs."),
     "score": ("buildex.cli.score", "Compare predicted buildings with true ones."),
 }
+
+FOR_TRAINING = ("torch", "torchvision", "timm", "lightning")  # what `buildex[train]` brings
 
 
 class LazyGroup(click.Group):
@@ -48,6 +51,11 @@ class LazyGroup(click.Group):
             return super().invoke(ctx)
         except BuildexError as error:
             say(word(error))
+            ctx.exit(1)
+        except ModuleNotFoundError as error:
+            if error.name not in FOR_TRAINING:
+                raise
+            say(f"buildex: this needs {error.name}; pip install 'buildex[train]'")
             ctx.exit(1)
         except KeyboardInterrupt:
             say("buildex: interrupted")

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
+from buildex.card import PARTS, Architecture, NetworkSpec
 from buildex.cli.console import result
 from buildex.errors import ModelError
 from buildex.io.zoo import DEFAULT_MODEL, find_model, model_names
-from buildex.nn.settings import PARTS, Architecture, NetworkSpec
 
 if TYPE_CHECKING:
     from buildex.nn.costs import Costs
@@ -76,7 +76,7 @@ def info(model: str, encoder: str | None, device: str, repeat: int, as_json: boo
 
 def _card(name: str) -> dict[str, Any]:
     """What the list says of a released model."""
-    from buildex.nn.weights import read_card
+    from buildex.card import read_card
 
     card = read_card(find_model(name))
     return {

@@ -27,6 +27,7 @@ from buildex.predicting import (
     predict_all,
     rehearse,
 )
+from buildex.predicting.model import RUNTIMES, Runtime
 
 FORMATS = ("gpkg", "geojson", "fgb", "parquet", "shp")
 
@@ -59,6 +60,13 @@ FORMATS = ("gpkg", "geojson", "fgb", "parquet", "shp")
     "--scheduler", metavar="ADDRESS", help="Share it among dask workers: tcp://HOST:8786."
 )
 @click.option(
+    "--runtime",
+    type=click.Choice(RUNTIMES),
+    default="auto",
+    show_default=True,
+    help="What computes: the model's ONNX graphs (CPU), or torch (GPUs).",
+)
+@click.option(
     "--preview", type=click.Path(path_type=Path), help="Also draw them over the mosaic as a PNG."
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and write nothing.")
@@ -72,6 +80,7 @@ def command(
     device: str,
     workers: int | None,
     scheduler: str | None,
+    runtime: Runtime,
     preview: Path | None,
     dry_run: bool,
     as_json: bool,
@@ -92,7 +101,7 @@ def command(
     if several and preview is not None:
         raise click.UsageError("`--preview` draws one mosaic")
     paths = mosaics_in(mosaics) if several else list(mosaics)
-    opened = open_model(model, device)
+    opened = open_model(model, device, runtime)
     if output is None or dry_run:
         _rehearsed(paths, opened, config, as_json)
         return

@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool, LastLevelP6P7
 
+from buildex.card import NetworkSpec
 from buildex.errors import ModelError
-from buildex.nn.settings import NetworkSpec
 
 LEVELS = ("p2", "p3", "p4", "p5", "p6", "p7")
 STRIDE_FIRST = ".detectron2"  # a tag of an encoder's name

@@ -21,6 +21,7 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from buildex.card import NetworkSpec
 from buildex.config import Track
 from buildex.geo.keypoints import RoiCodec
 from buildex.nn.batch import Batch, Crops, EpochSampler, Scene, ShareSampler, WholeTiles, collate
@@ -29,7 +30,7 @@ from buildex.nn.history import History, Progress, SaveOnInterrupt, best_measures
 from buildex.nn.module import TrainingModule
 from buildex.nn.network import new_network
 from buildex.nn.pretrained import adopt, of_encoder
-from buildex.nn.settings import Feeding, Learning, Loop, NetworkSpec
+from buildex.nn.settings import Feeding, Learning, Loop
 
 Tell = Callable[[str], None]
 HARMLESS = (  # what Lightning warns of and nobody here need know

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.ops import roi_align
 
+from buildex.card import NetworkSpec
 from buildex.nn.backbone import Pyramid
-from buildex.nn.settings import NetworkSpec
 
 ROI_LEVELS = {"p2": 4, "p3": 8, "p4": 16, "p5": 32}
 PRIOR = 0.01  # share of cells that hold a corner, where training starts

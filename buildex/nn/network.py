@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from buildex.card import NetworkSpec
 from buildex.nn.backbone import Backbone, ImageNetwork, Pyramid
 from buildex.nn.detectors import DetectorOutput, FcosDetector
 from buildex.nn.heads import RoiHeads, RoiLogits
 from buildex.nn.rcnn import RcnnDetector, RcnnOutput
-from buildex.nn.settings import NetworkSpec
 from buildex.nn.unet import UNet
 
 

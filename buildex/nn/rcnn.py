@@ -21,10 +21,10 @@ from torchvision.models.detection.rpn import (
     concat_box_prediction_layers,
 )
 
+from buildex.card import NetworkSpec
 from buildex.nn.backbone import Pyramid
 from buildex.nn.detectors import Detections
 from buildex.nn.heads import RoiFeatures
-from buildex.nn.settings import NetworkSpec
 
 BOX_CELLS = 7  # along the side of a proposal's features
 BEFORE_NMS = 1000  # proposals per level
@@ -76,7 +76,7 @@ class RcnnDetector(nn.Module):
     def forward(self, pyramid: Pyramid, size: tuple[int, int]) -> RcnnOutput:
         """Propose boxes; `size` is the images' (height, width)."""
         levels = [pyramid[name] for name in self.levels]
-        batch = len(levels[0])
+        batch = levels[0].shape[0]  # not `len`: the graph is for any number of tiles
         sizes = [size] * batch
         objectness, deltas = self.rpn.head(levels)
         per_level = [one[0].numel() for one in objectness]

@@ -12,20 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from buildex.card import Architecture, Corners, NetworkSpec
 from buildex.errors import ConfigError
 from buildex.geo.keypoints import RoiCodec
 from buildex.nn.augment import Augment
-from buildex.nn.settings import (
-    Architecture,
-    Corners,
-    Feeding,
-    HeatmapMean,
-    Learning,
-    Loop,
-    NetworkSpec,
-    Optimiser,
-    Schedule,
-)
+from buildex.nn.settings import Feeding, HeatmapMean, Learning, Loop, Optimiser, Schedule
 
 COUNTS = (
     "steps", "batch_size", "accumulate", "devices", "rois", "save_every", "log_every",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from buildex.card import ModelCard
 from buildex.geo.instances import RoiMaps, Tile, no_instances
 from buildex.geo.keypoints import RoiCodec
 from buildex.nn.dense import dense_answers
@@ -19,7 +21,7 @@ from buildex.nn.heads import RoiLogits
 from buildex.nn.network import Network
 from buildex.nn.settings import Precision
 from buildex.nn.unet import UNet
-from buildex.nn.weights import ModelCard, load_model
+from buildex.nn.weights import load_model
 
 
 @torch.inference_mode()
@@ -94,16 +96,44 @@ class TorchSegmenter:
         self.size, self.gsd, self.codec = card.size, card.gsd, card.codec
         self.threshold = card.score
         self._device, self._bf16 = device, bf16
+        self._most = sys.maxsize  # tiles at once, as far as memory is known to go
         self._network = network.to(device).to(memory_format=torch.channels_last).eval()
 
     def __call__(self, tiles: Sequence[Tile], score: float = 0.0) -> list[RoiMaps]:
-        """Say what is in each tile of side `size`; detections under `score` are left out."""
+        """Say what is in each tile of side `size`; detections under `score` are left out.
+
+        Where a GPU's memory does not hold all tiles at once, half as many are tried, from
+        then on.
+        """
+        answers: list[RoiMaps] = []
+        while len(answers) < len(tiles):
+            some = tiles[len(answers) :][: self._most]
+            found = self._tried(some, score)
+            if found is None:
+                self._most = len(some) // 2
+                torch.cuda.empty_cache()
+            else:
+                answers += found
+        return answers
+
+    def _tried(self, tiles: Sequence[Tile], score: float) -> list[RoiMaps] | None:
+        """The answers, or None where memory does not hold so many tiles, but may hold fewer."""
+        try:
+            return self._answers(tiles, score)
+        except torch.cuda.OutOfMemoryError:
+            if len(tiles) == 1:
+                raise
+            return None
+
+    def _answers(self, tiles: Sequence[Tile], score: float) -> list[RoiMaps]:
         pixels = torch.from_numpy(np.stack([tile.image for tile in tiles])).permute(0, 3, 1, 2)
         seen = torch.from_numpy(np.stack([tile.valid for tile in tiles]))
+        if self._device.type == "cuda":  # from pinned memory the copy runs beside the network
+            pixels, seen = pixels.pin_memory(), seen.pin_memory()
+        pixels = pixels.to(self._device, non_blocking=True)
+        seen = seen.to(self._device, non_blocking=True)
         with autocast(self._device, self._bf16):
-            return segment(
-                self._network, pixels.to(self._device), seen.to(self._device), self.codec, score
-            )
+            return segment(self._network, pixels, seen, self.codec, score)
 
 
 def load_segmenter(

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from buildex.card import NetworkSpec
 from buildex.nn.backbone import ImageNetwork, Stages
 from buildex.nn.heads import conv_stack, upscaled
-from buildex.nn.settings import NetworkSpec
 
 PRIOR = 0.1  # share of pixels that are building, and of those that are boundary, at first
 

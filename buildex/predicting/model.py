@@ -1,15 +1,29 @@
-"""Models that are ready to predict, and pictures of what they drew."""
+"""Models that are ready to predict, and pictures of what they drew.
+
+Two runtimes stand behind one protocol: a model's graphs, which need no torch (`runtime`), and
+torch (`nn`), which a GPU needs. Each is imported when it is chosen.
+"""
 
 from __future__ import annotations
 
+import platform
+import shutil
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Literal
 
-from buildex.errors import ModelError
+from buildex.card import UNCALIBRATED, read_card
+from buildex.errors import ConfigError, ModelError
+from buildex.geo.calibration import Calibration
 from buildex.io.preview import PREDICTED, write_preview
 from buildex.io.vector import read_footprints
 from buildex.io.zoo import DEFAULT_MODEL, digest, find_model
+from buildex.predicting.calibrating import Calibrated
 from buildex.predicting.settings import Segmenter
+
+Runtime = Literal["auto", "onnx", "torch"]
+RUNTIMES: tuple[Runtime, ...] = ("auto", "onnx", "torch")
 
 
 @dataclass(frozen=True)
@@ -21,26 +35,80 @@ class OpenModel:
         name: the model's name.
         version: its version.
         digest: SHA-256 of its files.
+        runtime: what computes: onnx or torch.
     """
 
     segmenter: Segmenter
     name: str
     version: str
     digest: str = ""
+    runtime: Runtime = "auto"
 
 
-def open_model(name: str | None = None, device: str = "auto") -> OpenModel:
+def open_model(
+    name: str | None = None,
+    device: str = "auto",
+    runtime: Runtime = "auto",
+    *,
+    calibrated: bool = True,
+) -> OpenModel:
     """Load a model by name or path; the default one if no name is given.
 
+    Args:
+        name: of a released model, or a model's folder.
+        device: auto, cpu, cuda or mps.
+        runtime: auto takes the model's graphs on a CPU, and torch on a GPU or where the
+            model has no graphs.
+        calibrated: whether scores are chances, where its card knows how; else as the
+            network says them.
+
     Raises:
-        ModelError: if it is unknown, damaged, or of another version.
+        ModelError: if it is unknown, damaged, or of another version, or needs torch.
+        ConfigError: if the device is not there.
     """
     folder = find_model(name or DEFAULT_MODEL)
-    # Imported here: only this runtime needs torch.
+    # Imported here: either takes seconds or is not installed.
+    from buildex.runtime.segmenter import OnnxSegmenter, has_graphs
+
+    chosen = runtime if runtime != "auto" else _runtime_for(device, has_graphs(folder))
+    if chosen == "onnx":
+        if device not in ("auto", "cpu"):
+            raise ConfigError(f"graphs do not run on `{device}`", hint="use `--runtime torch`")
+        return _opened(OnnxSegmenter(folder), folder, chosen, calibrated)
+    if find_spec("torch") is None:
+        raise ModelError(
+            f"`{folder}` has no graphs, and without them it needs torch"
+            if not has_graphs(folder) else "this needs torch, which is not installed",
+            hint="pip install 'buildex[train]'",
+        )  # fmt: skip
     from buildex.nn.segmenter import load_segmenter
 
-    segmenter = load_segmenter(folder, device)
-    return OpenModel(segmenter, segmenter.name, segmenter.version, digest(folder))
+    return _opened(load_segmenter(folder, device), folder, chosen, calibrated)
+
+
+def _opened(segmenter: Segmenter, folder: Path, runtime: Runtime, calibrated: bool) -> OpenModel:
+    card = read_card(folder)
+    if calibrated and card.calibration != UNCALIBRATED:
+        segmenter = Calibrated(segmenter, Calibration(*card.calibration))
+    return OpenModel(segmenter, card.name, card.version, digest(folder), runtime)
+
+
+def _runtime_for(device: str, graphs: bool) -> Runtime:
+    """The runtime that is fastest where a model has graphs, or torch."""
+    if not graphs or device not in ("auto", "cpu"):
+        return "torch"
+    if device == "cpu" or find_spec("torch") is None or not _maybe_gpu():
+        return "onnx"
+    from buildex.nn.device import choose_device
+
+    return "onnx" if choose_device().type == "cpu" else "torch"
+
+
+def _maybe_gpu() -> bool:
+    """Whether a GPU may be here: torch, which knows, takes seconds to ask."""
+    apple = platform.system() == "Darwin" and platform.machine() == "arm64"
+    nvidia = Path("/dev/nvidiactl").exists() or shutil.which("nvidia-smi") is not None
+    return apple or nvidia or Path("/dev/kfd").exists()
 
 
 @dataclass(frozen=True)
@@ -51,18 +119,21 @@ class ModelOpener:
         name: the model's name, or the path of its folder, the same on all machines.
         device: where it is to run there.
         digest: SHA-256 of its files.
+        runtime: what computes there: the same as here.
     """
 
     name: str
     device: str
     digest: str
+    runtime: Runtime
 
     @classmethod
     def of(cls, name: str | None, device: str, opened: OpenModel) -> ModelOpener:
         """What opens the like of a model that `open_model` opened."""
         name = name or DEFAULT_MODEL
         is_folder = find_model(name) == Path(name)
-        return cls(str(Path(name).absolute()) if is_folder else name, device, opened.digest)
+        name = str(Path(name).absolute()) if is_folder else name
+        return cls(name, device, opened.digest, opened.runtime)
 
     def __call__(self) -> Segmenter:
         """The segmenter.
@@ -70,7 +141,7 @@ class ModelOpener:
         Raises:
             ModelError: if the model is not there, or is another one.
         """
-        opened = open_model(self.name, self.device)
+        opened = open_model(self.name, self.device, self.runtime)
         if opened.digest != self.digest:
             raise ModelError(
                 f"model `{self.name}` is another one than on the machine that asks",

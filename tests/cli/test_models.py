@@ -6,10 +6,11 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from buildex.card import ModelCard
 from buildex.cli.main import main
 from buildex.geo.keypoints import RoiCodec
 from buildex.nn.network import new_network
-from buildex.nn.weights import ModelCard, save_model
+from buildex.nn.weights import save_model
 from tests.nn.made import SMALLEST, SYSTEMS, tiny_spec
 
 

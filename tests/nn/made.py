@@ -9,9 +9,9 @@ from types import SimpleNamespace
 import numpy as np
 from PIL import Image
 
+from buildex.card import PARTS, NetworkSpec
 from buildex.geo.boxes import PixelBox
 from buildex.geo.rings import Rings, fill
-from buildex.nn.settings import PARTS, NetworkSpec
 
 TILE = 128
 SMALLEST = "test_efficientnet"  # timm's encoder for tests: 0.3 M parameters

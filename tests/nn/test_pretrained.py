@@ -12,12 +12,13 @@ import torch
 import torchvision
 from torch.nn import functional as F
 
+from buildex.card import NetworkSpec
 from buildex.errors import ModelError
 from buildex.geo.keypoints import RoiCodec
 from buildex.nn.fitting import new_module
 from buildex.nn.network import new_network
 from buildex.nn.pretrained import adopt, of_encoder, read_zoo_file, torchvision_state
-from buildex.nn.settings import Learning, NetworkSpec
+from buildex.nn.settings import Learning
 
 BLOCKS = (3, 4, 6, 3)  # of ResNet-50, in stages res2 .. res5
 PYRAMID, ROI, BOX = 32, 32, 64  # the real file's are 256, 256, 1024

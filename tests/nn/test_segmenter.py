@@ -4,14 +4,16 @@ import numpy as np
 import pytest
 import torch
 
+from buildex.card import ModelCard
 from buildex.errors import ModelError
 from buildex.geo.boxes import PixelBox
 from buildex.geo.instances import Tile
 from buildex.geo.keypoints import RoiCodec
+from buildex.nn import segmenter as module
 from buildex.nn.detectors import Detections
 from buildex.nn.network import Network
 from buildex.nn.segmenter import TorchSegmenter, load_segmenter, segment
-from buildex.nn.weights import ModelCard, save_model
+from buildex.nn.weights import save_model
 from tests.nn.made import painted, tiny_spec
 
 SIDE, CELLS = 96, 16
@@ -85,6 +87,34 @@ def test_a_segmenter_answers_tiles_with_arrays_of_single_precision(network, bf16
     for a, b in zip(first, second, strict=True):
         assert a.dtype == np.float32
         assert np.allclose(a, b, atol=1e-4)
+
+
+def test_where_memory_is_short_fewer_tiles_are_tried_and_all_are_answered(network, monkeypatch):
+    tried = []
+
+    def scarce(net, images, valid, codec, score):
+        tried.append(len(images))
+        if len(images) > 2:
+            raise torch.cuda.OutOfMemoryError("full")
+        return [float(image.float().mean()) for image in images]
+
+    monkeypatch.setattr(module, "segment", scarce)
+    segmenter = TorchSegmenter(network, CARD, torch.device("cpu"))
+    valid, box = np.ones((SIDE, SIDE), bool), PixelBox(0, 0, SIDE, SIDE)
+    tiles = [Tile(np.full((SIDE, SIDE, 3), k, np.uint8), valid, box) for k in range(7)]
+    assert segmenter(tiles) == list(range(7))
+    assert tried == [7, 3, 1, 1, 1, 1, 1, 1, 1]
+    assert segmenter(tiles[:2]) == [0, 1]
+
+
+def test_one_tile_that_does_not_fit_is_an_error(network, monkeypatch):
+    def full(*_):
+        raise torch.cuda.OutOfMemoryError("full")
+
+    monkeypatch.setattr(module, "segment", full)
+    tile = Tile(painted(SIDE), np.ones((SIDE, SIDE), bool), PixelBox(0, 0, SIDE, SIDE))
+    with pytest.raises(torch.cuda.OutOfMemoryError):
+        TorchSegmenter(network, CARD, torch.device("cpu"))([tile, tile])
 
 
 def test_a_model_folder_opens_as_a_segmenter(network, tmp_path):

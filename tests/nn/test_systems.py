@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from buildex.card import PARTS, ModelCard, NetworkSpec
 from buildex.errors import ConfigError
 from buildex.geo.instances import RoiMaps
 from buildex.geo.keypoints import RoiCodec
@@ -13,10 +14,10 @@ from buildex.nn.batch import WholeTiles, collate
 from buildex.nn.module import TrainingModule
 from buildex.nn.network import Network, new_network
 from buildex.nn.segmenter import segment
-from buildex.nn.settings import PARTS, Learning, NetworkSpec
+from buildex.nn.settings import Learning
 from buildex.nn.unet import UNet
 from buildex.nn.validation import measures
-from buildex.nn.weights import ModelCard, load_model, save_model
+from buildex.nn.weights import load_model, save_model
 from tests.nn.made import HOUSES, ROI_SYSTEMS, SYSTEMS, PaintedScene, tiny_spec
 
 SIDE, CELLS = 96, 16

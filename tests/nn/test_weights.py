@@ -3,10 +3,11 @@ from __future__ import annotations
 import pytest
 import torch
 
+from buildex.card import CARD, WEIGHTS, ModelCard, read_card
 from buildex.errors import ModelError
 from buildex.geo.keypoints import RoiCodec
 from buildex.nn.network import Network
-from buildex.nn.weights import CARD, WEIGHTS, ModelCard, load_model, read_card, save_model
+from buildex.nn.weights import load_model, save_model
 from tests.nn.made import tiny_spec
 
 SPEC = tiny_spec()

@@ -1,0 +1,93 @@
+"""What a model's scores mean, from a scene with labels that it has not learnt from.
+
+    python benchmarks/calibrate.py models/drone-lite2 --write \
+        --scene ../shared/data/val/zanzibar-val
+
+Draws the scene down to low scores, compares the buildings with the labels (IoU .5, as `buildex
+score` does), fits Platt's logistic, and shows how often buildings of each score were right.
+`--write` puts the two numbers and the threshold with the best F1 into the model's card, so
+that `--threshold .5` keeps what is right more often than not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import itertools
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from buildex.card import CARD, card_text, read_card
+from buildex.geo.calibration import Calibration, calibrated
+from buildex.geo.matching import inside, pair
+from buildex.io.raster import Mosaic
+from buildex.io.vector import read_area, read_footprints
+from buildex.predicting import PredictConfig, buildings_of, look, open_model
+
+LOWEST = 0.25  # score down to which buildings are drawn
+BANDS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+
+
+def main() -> None:
+    """Fit, show, and write if asked."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--scene", type=Path, required=True, help="mosaic, buildings and aoi")
+    parser.add_argument("--write", action="store_true", help="put it into the model's card")
+    given = parser.parse_args()
+    scores, right, labels = detections(given.model, given.scene)
+    found = calibrated(scores, right)
+    print(f"{len(scores)} buildings from score {LOWEST}, {right.mean():.0%} of them right; {found}")
+    chances = found.chances(scores)
+    for low, high in itertools.pairwise(BANDS):
+        mine = (chances >= low) & (chances < high)
+        if mine.any():
+            share = right[mine].mean()
+            print(f"chance {low:.1f} to {high:.1f}: {mine.sum()} buildings, {share:.2f} right")
+    threshold, f1 = best_threshold(scores, right, labels)
+    chance = found.chances(np.array([threshold]))[0]
+    print(f"best F1 {f1:.3f} from score {threshold:.3f}, which is a chance of {chance:.2f}")
+    if given.write:
+        write(given.model, found, threshold)
+
+
+def detections(model: Path, scene: Path) -> tuple[NDArray[np.float64], NDArray[np.bool_], int]:
+    """Raw scores of buildings inside the area, whether each was right, and how many labels."""
+    segmenter = open_model(str(model), calibrated=False).segmenter
+    config = PredictConfig(threshold=LOWEST)
+    with Mosaic.open(scene / "mosaic.tif") as mosaic:
+        drawn = buildings_of(look(mosaic, segmenter, config), config)
+    truth, _ = read_footprints(scene / "buildings.geojson", target_crs=drawn.crs)
+    area = read_area(scene / "aoi.geojson", drawn.crs)
+    pairing = pair(inside(drawn.polygons, area), inside(truth.polygons, area), 0.5)
+    right = np.zeros(len(drawn.polygons), dtype=bool)
+    right[pairing.predictions] = True
+    counted = pairing.judged | right
+    labels = int((pairing.counted).sum())
+    return np.asarray(drawn.columns["score"], float)[counted], right[counted], labels
+
+
+def best_threshold(
+    scores: NDArray[np.float64], right: NDArray[np.bool_], labels: int
+) -> tuple[float, float]:
+    """The score from which F1 is best, half-way to the next lower one; and that F1."""
+    order = np.argsort(-scores, kind="stable")
+    hits = np.cumsum(right[order])
+    f1 = 2 * hits / (np.arange(1, len(order) + 1) + labels)
+    best = int(np.argmax(f1))
+    falling = np.append(scores[order], LOWEST)
+    return float(round((falling[best] + falling[best + 1]) / 2, 3)), float(f1[best])
+
+
+def write(model: Path, found: Calibration, threshold: float) -> None:
+    """Put calibration and threshold into the model's card."""
+    card = read_card(model)
+    numbers = (round(found.slope, 4), round(found.offset, 4))
+    card = dataclasses.replace(card, calibration=numbers, score=threshold)
+    (model / CARD).write_text(card_text(card), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

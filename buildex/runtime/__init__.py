@@ -1,0 +1,1 @@
+"""Prediction without torch: a model's ONNX graphs, and what lies between them, in numpy."""

@@ -1,0 +1,150 @@
+"""From scored boxes to the buildings of a tile: thresholds and non-maximum suppression.
+
+What `nn.detectors` and `nn.rcnn` leave to torchvision, once more in numpy and with the same
+outcome. Boxes are x0, y0, x1, y1 in pixels of the tile. Shapes: A anchors over all levels of
+the pyramid, N boxes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+Indices = NDArray[np.int64]
+
+PER_LEVEL = 1000  # the best anchors of a level, from which detections and proposals are taken
+SMALLEST_PROPOSAL, SMALLEST_BOX = 1e-3, 1e-2  # pixels along a side, in Mask R-CNN
+FINEST = 4  # stride of the finest level that is cut from
+CUT_LEVELS = 4
+
+
+class Found(NamedTuple):
+    """Boxes with their scores, best first."""
+
+    boxes: Floats  # (N, 4)
+    scores: Floats  # (N,)
+
+
+def detections(
+    boxes: Floats, scores: Floats, counts: Sequence[int], size: int, score: float,
+    overlap: float, most: int,
+) -> Found:  # fmt: skip
+    """FCOS: the buildings among the boxes of all anchor points.
+
+    Args:
+        boxes: (A, 4), may reach beyond the tile.
+        scores: (A,) 0..1.
+        counts: anchor points of each level.
+        size: side of the tile.
+        score: boxes that have less are dropped.
+        overlap: box IoU above which the weaker of two is dropped.
+        most: kept at most.
+    """
+    taken = [start + best(scores[start:end], PER_LEVEL, score) for start, end in _spans(counts)]
+    chosen = np.concatenate(taken)
+    return _suppressed(clipped(boxes[chosen], size), scores[chosen], overlap, most)
+
+
+def proposals(
+    boxes: Floats, logits: Floats, counts: Sequence[int], size: int, overlap: float, most: int
+) -> Floats:
+    """Mask R-CNN: the boxes (N, 4) that are worth a closer look; levels do not compete.
+
+    Args:
+        boxes: (A, 4), may reach beyond the tile.
+        logits: (A,).
+        counts: anchors of each level.
+        size: side of the tile.
+        overlap: box IoU above which the weaker of two of one level is dropped.
+        most: kept at most.
+    """
+    parts = []
+    for start, end in _spans(counts):
+        chosen = start + best(logits[start:end], PER_LEVEL)
+        inside = clipped(boxes[chosen], size)
+        large = _at_least(inside, SMALLEST_PROPOSAL)
+        parts.append(_suppressed(inside[large], logits[chosen][large], overlap, most))
+    scores = np.concatenate([part.scores for part in parts])
+    order = np.argsort(-scores, kind="stable")[:most]
+    return np.asarray(np.concatenate([part.boxes for part in parts])[order])
+
+
+def looked_at(
+    boxes: Floats, scores: Floats, size: int, score: float, overlap: float, most: int
+) -> Found:
+    """Mask R-CNN: the buildings among the boxes (N, 4) that a closer look gave."""
+    inside = clipped(boxes, size)
+    kept = (scores >= score) & _at_least(inside, SMALLEST_BOX)
+    return _suppressed(inside[kept], scores[kept], overlap, most)
+
+
+def best(scores: Floats, most: int, least: float = -np.inf) -> Indices:
+    """Indices of the best scores, best first; of those that are at least `least`."""
+    candidates = np.flatnonzero(scores >= least)
+    if len(candidates) > most:
+        weakest = np.argpartition(-scores[candidates], most - 1)[:most]
+        candidates = candidates[np.sort(weakest)]
+    return candidates[np.argsort(-scores[candidates], kind="stable")]
+
+
+def clipped(boxes: Floats, size: int) -> Floats:
+    """Boxes (N, 4) cut off at the edges of a tile."""
+    return np.clip(boxes, np.float32(0), np.float32(size))
+
+
+def suppress(boxes: Floats, scores: Floats, overlap: float, most: int) -> Indices:
+    """Greedy non-maximum suppression: indices of boxes that no better one overlaps too much.
+
+    Args:
+        boxes: (N, 4).
+        scores: (N,).
+        overlap: IoU above which the weaker of two is dropped.
+        most: as many, the best.
+    """
+    left = np.argsort(-scores, kind="stable")
+    x0, y0, x1, y1 = boxes.T
+    area = (x1 - x0) * (y1 - y0)
+    kept: list[int] = []
+    while len(left) and len(kept) < most:
+        first, left = left[0], left[1:]
+        kept.append(int(first))
+        width = np.minimum(x1[first], x1[left]) - np.maximum(x0[first], x0[left])
+        height = np.minimum(y1[first], y1[left]) - np.maximum(y0[first], y0[left])
+        common = np.maximum(width, 0) * np.maximum(height, 0)
+        left = left[~(common > np.float32(overlap) * (area[first] + area[left] - common))]
+    return np.array(kept, dtype=np.int64)
+
+
+def levels_of(frames: NDArray[np.floating], cells: int, span: int = 1) -> Indices:
+    """Which level each frame (N, 4) is cut from, 0 for P2: as `nn.heads.RoiFeatures.levels`.
+
+    Args:
+        frames: boxes in pixels.
+        cells: along the side of what is cut.
+        span: pixels of its level that a cell is to span, at least, where levels allow it.
+    """
+    frames = frames.astype(np.float32)
+    side = np.sqrt(np.maximum(frames[:, 2:] - frames[:, :2], np.float32(1)).prod(axis=1))
+    level = np.floor(np.log2(side / np.float32(FINEST * cells * span)) + np.float32(1e-6))
+    return np.asarray(np.clip(level, 0, CUT_LEVELS - 1), dtype=np.int64)
+
+
+def _suppressed(boxes: Floats, scores: Floats, overlap: float, most: int) -> Found:
+    kept = suppress(boxes, scores, overlap, most)
+    return Found(boxes[kept], scores[kept])
+
+
+def _at_least(boxes: Floats, side: float) -> NDArray[np.bool_]:
+    sides = boxes[:, 2:] - boxes[:, :2]
+    return np.asarray((sides >= np.float32(side)).all(axis=1))
+
+
+def _spans(counts: Sequence[int]) -> list[tuple[int, int]]:
+    """Where the anchors of each level begin and end."""
+    ends = np.cumsum([0, *counts]).tolist()
+    return list(pairwise(ends))

@@ -1,0 +1,115 @@
+"""`buildex export`, and which runtime opens a model."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from buildex import exporting
+from buildex.cli.main import main
+from buildex.errors import ConfigError, ModelError
+from buildex.io.zoo import find_model, model_names
+from buildex.nn.export import example_tiles, parts_of
+from buildex.nn.segmenter import TorchSegmenter
+from buildex.nn.weights import load_model
+from buildex.predicting import open_model
+from buildex.runtime.segmenter import OnnxSegmenter
+from tests.runtime.made import exported, saved
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    torch.set_num_threads(1)
+    return saved("fcos-keypoint", tmp_path_factory.mktemp("model"))
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, ["export", *map(str, arguments)])
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_folder_of_graphs_is_a_model_that_agrees_with_torch(model, tmp_path):
+    done = run(model, tmp_path / "graphs", "--json")
+    assert done.exit_code == 0, done.output
+    assert names(tmp_path / "graphs") == ["dense.onnx", "model.toml", "roi.onnx"]
+    told = json.loads(done.stdout)
+    assert told["model"] == "small 3"
+    assert 0 <= told["difference"] <= told["tolerance"] == exporting.TOLERANCE
+    opened = open_model(str(tmp_path / "graphs"))
+    assert (opened.runtime, opened.name) == ("onnx", "small")
+    assert run(model, tmp_path / "graphs").exit_code == 1
+    assert run(model, tmp_path / "graphs", "--overwrite").exit_code == 0
+
+
+def test_graphs_that_do_not_agree_are_not_written(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(exporting, "TOLERANCE", -1.0)
+    done = run(model, tmp_path / "graphs")
+    assert done.exit_code == 1
+    assert "are off by" in done.stderr
+    assert names(tmp_path / "graphs") == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", model_names())
+def test_the_graphs_of_released_models_are_those_of_their_weights(name):
+    folder = find_model(name)
+    network, card = load_model(folder)
+    parts = parts_of(network, *example_tiles(card.size))
+    worst = max(exporting._difference(part, folder / f"{part.name}.onnx") for part in parts)
+    assert worst <= exporting.TOLERANCE
+
+
+def test_one_file_is_not_enough(model, tmp_path):
+    done = run(model, tmp_path / "model.onnx")
+    assert done.exit_code == 1
+    assert "name a folder" in done.stderr
+    assert names(tmp_path) == []
+
+
+def test_graphs_are_taken_where_there_are_some_and_no_gpu(tmp_path, monkeypatch):
+    monkeypatch.setattr("buildex.predicting.model._maybe_gpu", lambda: False)
+    folder = exported("unet", tmp_path / "model")
+    assert isinstance(open_model(str(folder)).segmenter, OnnxSegmenter)
+    assert isinstance(open_model(str(folder), runtime="torch").segmenter, TorchSegmenter)
+    with pytest.raises(ConfigError, match="graphs do not run on `cuda`"):
+        open_model(str(folder), "cuda", "onnx")
+    (folder / "dense.onnx").unlink()
+    assert open_model(str(folder)).runtime == "torch"
+    with pytest.raises(ModelError, match="has no `dense"):
+        open_model(str(folder), runtime="onnx")
+
+
+BARE = """
+import sys
+sys.modules.update(dict.fromkeys(("torch", "torchvision", "timm", "lightning")))
+from buildex.cli.main import main
+main(sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["models", "info", "unet"],
+        ["export", "MODEL", "FOLDER"],
+        ["predict", "no.tif", "-o", "FOLDER/out.gpkg", "--model", "MODEL"],
+        ["predict", "no.tif", "-o", "FOLDER/out.gpkg", "--model", "MODEL", "--runtime", "torch"],
+    ],
+)
+def test_what_needs_torch_says_so_in_one_line(model, tmp_path, arguments):
+    places = {"MODEL": str(model), "FOLDER": str(tmp_path / "out")}
+    for name, place in places.items():
+        arguments = [argument.replace(name, place) for argument in arguments]
+    done = subprocess.run([sys.executable, "-c", BARE, *arguments], capture_output=True, text=True)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert "buildex[train]" in line
+    assert names(tmp_path) == []
