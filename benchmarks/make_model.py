@@ -4,7 +4,9 @@
         --encoder ../shared/weights/efficientnet_lite2_imagenet_encoder.safetensors
 
 Interrupted, the same command goes on where it stopped. The model comes out in
-WORK/run/model. About four hours on two CPU cores that have nothing else to do.
+WORK/run/model; what its scores mean is measured and written into its card by
+`benchmarks/calibrate.py WORK/run/model --scene ... --write`. About four hours on two CPU cores
+that have nothing else to do.
 """
 
 from __future__ import annotations
