@@ -62,7 +62,8 @@ def test_a_run_leaves_a_model_metrics_curves_and_checkpoints(trained):
     for name in ("config.toml", "metrics.csv", "curves.png"):
         assert (run / name).is_file()
     assert {path.name for path in (run / "checkpoints").iterdir()} == {"last.ckpt", "best.ckpt"}
-    assert {path.name for path in report.model.iterdir()} == {"model.toml", "model.safetensors"}
+    made = {path.name for path in report.model.iterdir()}
+    assert made == {"model.toml", "model.safetensors", "dense.onnx", "roi.onnx"}
     assert report.steps == 4
     assert report.model == run / "model"
     assert steps_with_losses(run) == [1, 2, 3, 4]
