@@ -97,7 +97,7 @@ def trained(run: Path, unseen: Sequence[str], given: argparse.Namespace) -> Path
     if (run / "model" / "model.toml").is_file():
         return run / "model"
     settings = read_toml(given.config) if given.config else {}
-    weights = dict.fromkeys(unseen, 0.0) | dict(settings.pop("scene_weights", {}))
+    weights = weights_without(unseen, settings.pop("scene_weights", {}))
     settings |= {
         "datasets": given.datasets, "output": run, "scene_weights": weights,
         "pretrained": given.pretrained, "steps": given.steps, "batch_size": given.batch_size,
@@ -105,6 +105,12 @@ def trained(run: Path, unseen: Sequence[str], given: argparse.Namespace) -> Path
         "resume": (run / "checkpoints" / "last.ckpt").is_file(), "overwrite": True,
     }  # fmt: skip
     return train(from_table(TrainConfig, settings), track=track, tell=say).model
+
+
+def weights_without(unseen: Sequence[str], weights: Mapping[str, float]) -> dict[str, float]:
+    """Weights of scenes, some never seen: the first glob that fits counts, so they come first."""
+    others = {glob: weight for glob, weight in weights.items() if glob not in unseen}
+    return dict.fromkeys(unseen, 0.0) | others
 
 
 def table(rows: Mapping[str, Mapping[str, Mapping[str, float | None]]]) -> str:
