@@ -307,7 +307,7 @@ def conditions(found: Mapping[str, Sequence[Table]], settings: Table) -> str:
     if not entries:
         return "nothing is measured yet"
     commits = ", ".join(sorted({entry["commit"][:10] for entry in entries}))
-    machines = ", ".join(sorted({entry["hardware"] for entry in entries}))
+    machines = " or ".join(sorted({entry["hardware"] for entry in entries}))
     seeds = ", ".join(sorted({entry["settings"]["seed"] for entry in entries}))
     steps = sorted({entry["steps"] for entry in entries})
     seconds = [entry["seconds"] for entry in entries]

@@ -8,7 +8,6 @@ import numpy as np
 
 from buildex.geo.calibration import Calibration
 from buildex.geo.instances import RoiMaps, Tile
-from buildex.geo.keypoints import RoiCodec
 from buildex.predicting.settings import Segmenter
 
 
@@ -26,10 +25,6 @@ class Calibrated:
         self.size, self.gsd, self.codec = segmenter.size, segmenter.gsd, segmenter.codec
         self.threshold = float(calibration.chances(np.array([segmenter.threshold]))[0])
         self._segmenter, self._calibration = segmenter, calibration
-
-    size: int
-    gsd: float
-    codec: RoiCodec
 
     def __call__(self, tiles: Sequence[Tile], score: float = 0.0) -> list[RoiMaps]:
         """What the other says; `score` and the scores of the answers are chances."""
