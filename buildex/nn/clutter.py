@@ -145,14 +145,8 @@ def _put(
     roof = _soft(fill([ring + move for ring in rings], *size), SEAM)
     shadow = _soft(fill([ring + move + sun for ring in rings], *size), 1.0)
     values[here] *= 1 - np.float32(dark) * shadow[..., None]
-    source = np.zeros((*size, 3), np.float32)
-    rows = np.arange(top, low) - shift[1]
-    columns = np.arange(left, right) - shift[0]
-    known = np.ix_((rows >= 0) & (rows < height), (columns >= 0) & (columns < width))
-    inside = np.ix_(
-        rows[(rows >= 0) & (rows < height)], columns[(columns >= 0) & (columns < width)]
-    )
-    source[known] = donor[inside]
+    # What comes in at the other side lies outside the roof.
+    source = np.roll(donor, shift[::-1], axis=(0, 1))[here].astype(np.float32)
     values[here] += (source - values[here]) * roof[..., None]
 
 
