@@ -14,7 +14,7 @@ import shapely
 from numpy.typing import NDArray
 
 from buildex.geo.axes import orientations, squareness
-from buildex.geo.footprints import Polygons, object_array, repaired
+from buildex.geo.footprints import Polygons, object_array, repaired, sound
 from buildex.geo.regularize import Regularized, Regularizing, regularize
 from buildex.geo.walls import Walls, WallsResult, share_walls
 
@@ -119,12 +119,13 @@ def without_spurs(polygons: Polygons, narrowest: float) -> Polygons:
     Morphological opening with mitred corners, which gives a polygon back whose walls are
     all farther apart. One that is narrow throughout stays.
     """
+    polygons = sound(polygons)
     style = {"join_style": "mitre", "mitre_limit": 8.0}
     eroded = shapely.buffer(polygons, -narrowest / 2, **style)
-    opened = shapely.buffer(eroded, narrowest / 2, **style)
-    lost = shapely.area(shapely.difference(polygons, opened)) / shapely.area(polygons)
+    opened = sound(shapely.buffer(eroded, narrowest / 2, **style))
+    lost = shapely.area(shapely.difference(polygons, opened)) > SPUR * shapely.area(polygons)
     out = polygons.copy()
-    for k in np.flatnonzero((lost > SPUR) & ~shapely.is_empty(opened)):
+    for k in np.flatnonzero(lost & ~shapely.is_empty(opened)):
         parts = repaired(shapely.intersection(opened[k], polygons[k]))
         if parts:
             out[k] = parts[0]

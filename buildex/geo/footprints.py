@@ -80,3 +80,15 @@ def object_array(polygons: Sequence[shapely.Polygon]) -> Polygons:
     out: Polygons = np.empty(len(polygons), dtype=object)
     out[:] = polygons
     return out
+
+
+def sound(polygons: Polygons) -> Polygons:
+    """Valid polygons; an empty one where nothing is left.
+
+    Rounding, of a move to the ground or of a mitred buffer, may cross hair-thin necks.
+    """
+    out = polygons.copy()
+    for k in np.flatnonzero(~shapely.is_valid(polygons)):
+        parts = repaired(polygons[k])
+        out[k] = parts[0] if parts else shapely.Polygon()
+    return out

@@ -13,7 +13,7 @@ import pyarrow as pa
 import shapely
 
 from buildex.config import Track, silent
-from buildex.geo.footprints import Footprints, repaired
+from buildex.geo.footprints import Footprints, sound
 from buildex.io.crs import reprojected
 from buildex.io.journal import Journal, SeenRow
 from buildex.io.output import clear_beside
@@ -186,9 +186,7 @@ def to_crs(footprints: Footprints, crs: str) -> Footprints:
     moved = shapely.transform(
         footprints.polygons, lambda points: reprojected(points, footprints.crs, crs)
     )
-    for k in np.flatnonzero(~shapely.is_valid(moved)):
-        moved[k] = repaired(moved[k])[0]
-    return footprints.moved(moved, crs)
+    return footprints.moved(sound(moved), crs)
 
 
 def _hashed(path: Path | None) -> str | None:

@@ -35,3 +35,15 @@ def test_a_spur_goes_and_a_house_without_one_stays_as_it_is():
     out = without_spurs(object_array([house, spurred]), 0.5)
     assert out[0] is house
     assert out[1].symmetric_difference(house).area < 0.1
+
+
+def test_outlines_that_rounding_has_crossed_are_mended_before_anything_is_cut():
+    # A wall that crosses itself, as moving a hair-thin neck to the ground may leave it.
+    crossed = shapely.Polygon([(0, 0), (10, 0), (10, 8), (12, 9), (12, 8), (10, 9), (0, 9)])
+    nothing = shapely.Polygon([(20, 0), (30, 0), (20, 0)])
+    given = object_array([crossed, nothing])
+    assert not shapely.is_valid(given).any()
+    done = finish(given, np.array([0.9, 0.8]), SETTINGS)
+    assert shapely.is_valid(done.polygons).all()
+    assert done.kept.tolist() == [0]
+    assert abs(done.polygons[0].area - 90) < 1
