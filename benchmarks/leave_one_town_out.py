@@ -2,12 +2,13 @@
 
     python benchmarks/leave_one_town_out.py WORK --datasets DATASET... --data ../shared/data \
         --pretrained ../shared/weights/efficientnet_lite2_imagenet_encoder.safetensors \
-        --config benchmarks/drone_lite2.toml --steps 600
+        --config benchmarks/left_out.toml --first-steps 400 --steps 350
 
 DATASET are folders that `buildex tile` made (`benchmarks/make_model.py` leaves such ones) of all
 training scenes, and rendered ones if wanted. Of each town that is left out no tile is learnt from,
 nothing of it chooses weights or threshold: the last (averaged) weights are taken, and
-`--threshold` is the same for all. The drawing goes through predict's and score's own paths.
+`--threshold` is the same for all. `--first-steps` of all four are one and the same: they see
+rendered towns alone. The drawing goes through predict's and score's own paths.
 Interrupted, the same command goes on; WORK/TOWN holds figures, layers and an overlay of each
 scene. Needs nothing but what `buildex train` needs, and `buildex predict`.
 """
@@ -35,6 +36,7 @@ TOWNS: Mapping[str, Sequence[str]] = {
     "zanzibar": ("zanzibar", "zanzibar-val"),
     "banepa": ("banepa-centre", "banepa-south-1", "banepa-south-2"),
 }
+RENDERED = {"town-*": 1.0, "*": 0.0}  # scene weights: `buildex demo` names its towns so
 FIGURES = {
     "pixel_iou": "IoU", "f1_50": "F1", "precision_50": "precision", "recall_50": "recall",
     "polis_m": "PoLiS m", "vertex_ratio": "vertices", "square_predicted": "square",
@@ -47,14 +49,16 @@ def main() -> None:
     given = arguments()
     scenes = {path.parent.name: path.parent for path in given.data.glob("*/*/mosaic.tif")}
     rows: dict[str, dict[str, dict[str, float | None]]] = {}
+    begun = begin(given)
     for town in given.towns:
         done = given.work / town / "figures.json"
         if not done.is_file():
             say(f"without {town}")
-            figures = left_out(town, [scenes[name] for name in TOWNS[town]], given)
+            figures = left_out(town, [scenes[name] for name in TOWNS[town]], begun, given)
             done.write_text(json.dumps(figures, indent=2), encoding="utf-8")
         rows[town] = json.loads(done.read_text(encoding="utf-8"))
-    print(f"{given.steps} steps of {given.batch_size}, {hardware(choose_device(given.device))}\n")
+    machine = hardware(choose_device(given.device))
+    print(f"{given.first_steps} + {given.steps} steps of {given.batch_size}, {machine}\n")
     print(table(rows))
 
 
@@ -67,6 +71,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--towns", nargs="+", choices=list(TOWNS), default=list(TOWNS))
     parser.add_argument("--config", type=Path, help="TOML of settings, as of `buildex train`")
     parser.add_argument("--pretrained", default="timm", help="as of `buildex train`")
+    parser.add_argument("--first-steps", type=int, default=0, help="on rendered towns alone")
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--batch-size", type=int, default=4)
     parser.add_argument("--threshold", type=float, default=0.45, help="the same for all towns")
@@ -74,13 +79,26 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def begin(given: argparse.Namespace) -> dict[str, object]:
+    """What every town's training starts from: an encoder, or a network that saw rendered towns."""
+    encoder: dict[str, object] = {"pretrained": given.pretrained}
+    if not given.first_steps:
+        return encoder
+    say("rendered towns")
+    model = trained(given.work / "rendered", RENDERED, given.first_steps, encoder, given)
+    return {"pretrained": "none", "init": str(model)}
+
+
 def left_out(
-    town: str, scenes: Sequence[Path], given: argparse.Namespace
+    town: str, scenes: Sequence[Path], begun: Mapping[str, object], given: argparse.Namespace
 ) -> dict[str, dict[str, float | None]]:
     """Figures of each of a town's scenes, drawn by a network that has not seen the town."""
     folder = given.work / town
     folder.mkdir(parents=True, exist_ok=True)
-    model = open_model(str(trained(folder / "run", TOWNS[town], given)), given.device)
+    settings = read_toml(given.config) if given.config else {}
+    weights = weights_without(TOWNS[town], settings.get("scene_weights", {}))
+    run = trained(folder / "run", weights, given.steps, begun, given)
+    model = open_model(str(run), given.device)
     figures: dict[str, dict[str, float | None]] = {}
     for scene in scenes:
         out, mosaic = folder / f"{scene.name}.gpkg", str(scene / "mosaic.tif")
@@ -92,16 +110,18 @@ def left_out(
     return figures
 
 
-def trained(run: Path, unseen: Sequence[str], given: argparse.Namespace) -> Path:
-    """The model folder of a run that has not seen some scenes; goes on with one begun before."""
+def trained(
+    run: Path, weights: Mapping[str, float], steps: int, begun: Mapping[str, object],
+    given: argparse.Namespace,
+) -> Path:  # fmt: skip
+    """The model folder of a run that sees scenes by weight; goes on with one begun before."""
     if (run / "model" / "model.toml").is_file():
         return run / "model"
     settings = read_toml(given.config) if given.config else {}
-    weights = weights_without(unseen, settings.pop("scene_weights", {}))
     settings |= {
-        "datasets": given.datasets, "output": run, "scene_weights": weights,
-        "pretrained": given.pretrained, "steps": given.steps, "batch_size": given.batch_size,
-        "samples_per_epoch": given.steps * given.batch_size, "device": given.device,
+        "datasets": given.datasets, "output": run, "scene_weights": dict(weights), **begun,
+        "steps": steps, "batch_size": given.batch_size,
+        "samples_per_epoch": steps * given.batch_size, "device": given.device,
         "resume": (run / "checkpoints" / "last.ckpt").is_file(), "overwrite": True,
     }  # fmt: skip
     return train(from_table(TrainConfig, settings), track=track, tell=say).model

@@ -43,3 +43,10 @@ def test_the_mean_is_over_towns_and_leaves_out_what_is_not_known(bench):
     last = bench.table(rows).splitlines()[-1]
     assert last.split(" | ")[2:5] == ["0.600", "0.600", "0.600"]
     assert "0.300" in last  # PoLiS, of town a alone
+
+
+def test_what_all_begin_with_has_seen_no_town(bench):
+    first = Feeding(size=96, samples=4, scene_weights=bench.RENDERED)
+    assert first.weight("town-1003") == 1.0
+    assert not any(first.weight(scene) for scenes in bench.TOWNS.values() for scene in scenes)
+    assert first.weight("dhaka-0") == 0.0
