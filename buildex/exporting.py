@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,16 +13,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from buildex.card import CARD
+from buildex.card import CARD, ModelCard
 from buildex.errors import ModelError, OutputError
 from buildex.geo.tiles import cover
 from buildex.io.raster import Mosaic
 from buildex.io.zoo import DEFAULT_MODEL, find_model
 from buildex.runtime.graphs import Graph
+from buildex.runtime.segmenter import DENSE, INT8
 
 if TYPE_CHECKING:
     from buildex.nn.export import Part
 
+CALIBRATING = 6  # tiles of each raster
 TOLERANCE = 1e-3  # of the largest number of an answer, and of 1 where that is less
 
 
@@ -61,6 +64,7 @@ def export(
     folder: Path | None = None,
     *,
     mosaic: str | None = None,
+    int8: Sequence[str] = (),
     overwrite: bool = False,
 ) -> ExportReport:
     """Write the graphs of a model, checked against torch.
@@ -70,6 +74,8 @@ def export(
         folder: where to, with the model's card, so that it is a model, too; by default the
             model's own folder, where graphs that are there already are replaced.
         mosaic: raster of which two tiles are compared; else tiles of noise and squares.
+        int8: rasters whose tiles say how large the numbers get that become integers, for a graph
+            with heads in int8; without any there is no such graph.
         overwrite: whether a folder that is not empty may be used.
 
     Raises:
@@ -99,7 +105,10 @@ def export(
                     f"the graphs of {card.name} are off by {worst:.2g}, {TOLERANCE:g} is allowed",
                     hint="predict with `--runtime torch`",
                 )
+            if int8:
+                files.append(_with_integers(Path(place), card, int8))
             mib = sum(file.stat().st_size for file in files) / 2**20
+            (target / INT8).unlink(missing_ok=True)  # of other weights
             for file in files:
                 file.replace(target / file.name)
         if not own:
@@ -135,11 +144,29 @@ def _difference(part: Part, path: Path) -> float:
     return worst
 
 
+def _with_integers(folder: Path, card: ModelCard, mosaics: Sequence[str]) -> Path:
+    """The dense graph with heads in integers, beside the other."""
+    from buildex.nn.quantize import quantize
+
+    if not card.network.parts.detector:
+        raise ModelError(f"{card.name} is no detector", hint="leave `--int8` out")
+    tiles = [tile for path in mosaics for tile in _tiles(path, card.size, card.gsd, CALIBRATING)]
+    quantize(folder / DENSE, tiles, folder / INT8)
+    return folder / INT8
+
+
 def _real_tiles(path: str, size: int, gsd: float) -> tuple[NDArray[Any], NDArray[Any]]:
     """The two tiles of a mosaic that show most ground: images and validity."""
+    image, valid = zip(*_tiles(path, size, gsd, 2), strict=True)
+    return np.stack(image), np.stack(valid)
+
+
+def _tiles(
+    path: str, size: int, gsd: float, count: int
+) -> list[tuple[NDArray[np.uint8], NDArray[np.bool_]]]:
+    """Of tiles all over a mosaic those that show most ground."""
     with Mosaic.open(path, gsd=gsd) as mosaic:
         places = list(cover(mosaic.grid, size, 0))
-        tiles = [mosaic.read(place.box) for place in places[:: max(1, len(places) // 16)]]
+        tiles = [mosaic.read(place.box) for place in places[:: max(1, len(places) // (8 * count))]]
     tiles.sort(key=lambda tile: -int(tile[1].sum()))
-    image, valid = zip(*tiles[:2], strict=True)
-    return np.stack(image), np.stack(valid)
+    return tiles[:count]

@@ -13,12 +13,16 @@ from click.testing import CliRunner
 from buildex import exporting
 from buildex.cli.main import main
 from buildex.errors import ConfigError, ModelError
+from buildex.geo.instances import Tile
+from buildex.geo.tiles import cover
+from buildex.io.raster import Mosaic
 from buildex.io.zoo import find_model, model_names
 from buildex.nn.export import example_tiles, parts_of
 from buildex.nn.segmenter import TorchSegmenter
 from buildex.nn.weights import load_model
 from buildex.predicting import open_model
-from buildex.runtime.segmenter import OnnxSegmenter
+from buildex.rendering import RenderConfig, render_town, write_town
+from buildex.runtime.segmenter import INT8, OnnxSegmenter
 from tests.runtime.made import exported, saved
 
 
@@ -113,3 +117,27 @@ def test_what_needs_torch_says_so_in_one_line(model, tmp_path, arguments):
     (line,) = done.stderr.splitlines()
     assert "buildex[train]" in line
     assert names(tmp_path) == []
+
+
+def test_heads_in_integers_find_what_the_others_find(model, tmp_path):
+    write_town(tmp_path / "town", render_town(RenderConfig(seed=3, width=40, height=30)))
+    mosaic = str(tmp_path / "town" / "mosaic.tif")
+    folder = tmp_path / "graphs"
+    done = run(model, folder, "--int8", mosaic)
+    assert done.exit_code == 0, done.output
+    assert INT8 in names(folder)
+    opened, exact = open_model(str(folder)), open_model(str(folder), precision="fp32")
+    assert (opened.precision, exact.precision) == ("int8", "fp32")
+    assert opened.identity != exact.identity
+    with Mosaic.open(mosaic, gsd=0.1) as town:
+        boxes = [place.box for place in cover(town.grid, opened.segmenter.size, 0)][:3]
+        tiles = [Tile(*town.read(box), box) for box in boxes]
+    for some in (tiles[:1], tiles, tiles[1:]):  # batches of any length
+        for mine, true in zip(opened.segmenter(some), exact.segmenter(some), strict=True):
+            best = true.scores.max()
+            assert mine.scores.max() == pytest.approx(best, abs=0.1)
+            assert (mine.scores != true.scores[: len(mine.scores)]).any()
+    with pytest.raises(ConfigError, match="torch does not run in int8"):
+        open_model(str(model), runtime="torch", precision="int8")
+    assert run(model, folder, "--overwrite").exit_code == 0
+    assert INT8 not in names(folder)

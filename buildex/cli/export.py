@@ -15,15 +15,26 @@ from buildex.io.zoo import DEFAULT_MODEL
 @click.argument("model", default=DEFAULT_MODEL)
 @click.argument("folder", required=False, type=click.Path(path_type=Path))
 @click.option("--mosaic", help="Compare on two tiles of this raster, not on made ones.")
+@click.option(
+    "--int8",
+    metavar="MOSAIC",
+    multiple=True,
+    help="Also write heads in integers, measured on this raster; may be given several times.",
+)
 @click.option("--overwrite", is_flag=True, help="Use FOLDER even if it is not empty.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def command(
-    model: str, folder: Path | None, mosaic: str | None, overwrite: bool, as_json: bool
+    model: str,
+    folder: Path | None,
+    mosaic: str | None,
+    int8: tuple[str, ...],
+    overwrite: bool,
+    as_json: bool,
 ) -> None:
     """Write MODEL as ONNX graphs into FOLDER, or into its own folder, and check them.
 
     With the card beside them the graphs are a model that predicts without torch. Needs torch
     and onnx.
     """
-    report = export(model, folder, mosaic=mosaic, overwrite=overwrite)
+    report = export(model, folder, mosaic=mosaic, int8=int8, overwrite=overwrite)
     result(report.text(), report.as_dict(), as_json)

@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -24,13 +24,11 @@ from torchvision.ops import roi_align
 from buildex.card import ModelCard
 from buildex.errors import ModelError
 from buildex.nn.detectors import FcosDetector
+from buildex.nn.halving import halve
 from buildex.nn.heads import ROI_LEVELS, RoiFeatures
 from buildex.nn.network import Network
 from buildex.nn.rcnn import RcnnDetector
 from buildex.nn.unet import UNet
-
-if TYPE_CHECKING:
-    import onnx
 
 OPSET = 18
 LEVELS = tuple(ROI_LEVELS)
@@ -242,7 +240,7 @@ def _write(part: Part, path: Path, title: str) -> None:
             dynamo=False,  # the other exporter takes minutes, and fixes the number of tiles
         )
     graph = onnx.load(str(path))
-    _halve(graph)
+    halve(graph)
     graph.doc_string = title
     onnx.save(graph, str(path))
 
@@ -252,27 +250,3 @@ def _length(part: Part, name: str) -> str:
     if name.startswith("rois_"):
         return name
     return "tiles" if name in part.inputs or part.name == "dense" else "rois"
-
-
-def _halve(graph: onnx.ModelProto) -> None:
-    """Store weights that half precision holds exactly as such; a cast makes them single again."""
-    import onnx
-    from onnx import TensorProto, helper, numpy_helper
-
-    weights, casts = graph.graph.initializer, []
-    for weight in list(weights):
-        if weight.data_type != TensorProto.FLOAT:
-            continue
-        values = numpy_helper.to_array(weight)
-        with np.errstate(over="ignore"):
-            half = values.astype(np.float16)
-        if values.size < 2 or not np.array_equal(half.astype(np.float32), values):
-            continue
-        weights.remove(weight)
-        stored = f"{weight.name}.half"
-        weights.append(numpy_helper.from_array(half, stored))
-        casts.append(helper.make_node("Cast", [stored], [weight.name], to=TensorProto.FLOAT))
-    nodes = [*casts, *graph.graph.node]
-    del graph.graph.node[:]
-    graph.graph.node.extend(nodes)
-    onnx.checker.check_model(graph)

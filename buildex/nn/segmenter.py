@@ -81,6 +81,7 @@ class TorchSegmenter:
     """A trained network that answers as `predicting` asks.
 
     Attributes:
+        precision: in which it computes: bf16 or fp32.
         size: side of its input in pixels.
         gsd: metres per pixel of its input.
         codec: how its maps are drawn.
@@ -95,6 +96,7 @@ class TorchSegmenter:
         self.name, self.version = card.name, card.version
         self.size, self.gsd, self.codec = card.size, card.gsd, card.codec
         self.threshold = card.score
+        self.precision: Precision = "bf16" if bf16 else "fp32"
         self._device, self._bf16 = device, bf16
         self._most = sys.maxsize  # tiles at once, as far as memory is known to go
         self._network = network.to(device).to(memory_format=torch.channels_last).eval()

@@ -24,6 +24,8 @@ from buildex.predicting.settings import Segmenter
 
 Runtime = Literal["auto", "onnx", "torch"]
 RUNTIMES: tuple[Runtime, ...] = ("auto", "onnx", "torch")
+Precision = Literal["auto", "int8", "bf16", "fp32"]
+PRECISIONS: tuple[Precision, ...] = ("auto", "int8", "bf16", "fp32")
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class OpenModel:
         version: its version.
         digest: SHA-256 of its files.
         runtime: what computes: onnx or torch.
+        precision: in what: int8, bf16 or fp32.
     """
 
     segmenter: Segmenter
@@ -43,12 +46,19 @@ class OpenModel:
     version: str
     digest: str = ""
     runtime: Runtime = "auto"
+    precision: Precision = "auto"
+
+    @property
+    def identity(self) -> str:
+        """On what its answers depend, to the last digit: its files, and what computes."""
+        return f"{self.digest} {self.runtime} {self.precision}"
 
 
 def open_model(
     name: str | None = None,
     device: str = "auto",
     runtime: Runtime = "auto",
+    precision: Precision = "auto",
     *,
     calibrated: bool = True,
 ) -> OpenModel:
@@ -59,12 +69,14 @@ def open_model(
         device: auto, cpu, cuda or mps.
         runtime: auto takes the model's graphs on a CPU, and torch on a GPU or where the
             model has no graphs.
+        precision: auto is the fastest that the model and the processor have; fp32 draws the
+            same everywhere.
         calibrated: whether scores are chances, where its card knows how; else as the
             network says them.
 
     Raises:
         ModelError: if it is unknown, damaged, or of another version, or needs torch.
-        ConfigError: if the device is not there.
+        ConfigError: if the device is not there, or cannot do this.
     """
     folder = find_model(name or DEFAULT_MODEL)
     # Imported here: either takes seconds or is not installed.
@@ -74,23 +86,30 @@ def open_model(
     if chosen == "onnx":
         if device not in ("auto", "cpu"):
             raise ConfigError(f"graphs do not run on `{device}`", hint="use `--runtime torch`")
-        return _opened(OnnxSegmenter(folder), folder, chosen, calibrated)
+        graphs = OnnxSegmenter(folder, precision)
+        return _opened(graphs, folder, chosen, graphs.precision, calibrated)
     if find_spec("torch") is None:
         raise ModelError(
             f"`{folder}` has no graphs, and without them it needs torch"
             if not has_graphs(folder) else "this needs torch, which is not installed",
             hint="pip install 'buildex[train]'",
         )  # fmt: skip
+    if precision == "int8":
+        raise ConfigError("torch does not run in int8", hint="use `--runtime onnx`, or bf16")
     from buildex.nn.segmenter import load_segmenter
 
-    return _opened(load_segmenter(folder, device), folder, chosen, calibrated)
+    network = load_segmenter(folder, device, precision)
+    return _opened(network, folder, chosen, network.precision, calibrated)
 
 
-def _opened(segmenter: Segmenter, folder: Path, runtime: Runtime, calibrated: bool) -> OpenModel:
+def _opened(
+    segmenter: Segmenter, folder: Path, runtime: Runtime, precision: Precision, calibrated: bool
+) -> OpenModel:
     card = read_card(folder)
     if calibrated and card.calibration != UNCALIBRATED:
         segmenter = Calibrated(segmenter, Calibration(*card.calibration))
-    return OpenModel(segmenter, card.name, card.version, digest(folder), runtime)
+    files = digest(folder)
+    return OpenModel(segmenter, card.name, card.version, files, runtime, precision)
 
 
 def _runtime_for(device: str, graphs: bool) -> Runtime:
@@ -120,12 +139,14 @@ class ModelOpener:
         device: where it is to run there.
         digest: SHA-256 of its files.
         runtime: what computes there: the same as here.
+        precision: in what: the same as here.
     """
 
     name: str
     device: str
     digest: str
     runtime: Runtime
+    precision: Precision = "auto"
 
     @classmethod
     def of(cls, name: str | None, device: str, opened: OpenModel) -> ModelOpener:
@@ -133,7 +154,7 @@ class ModelOpener:
         name = name or DEFAULT_MODEL
         is_folder = find_model(name) == Path(name)
         name = str(Path(name).absolute()) if is_folder else name
-        return cls(name, device, opened.digest, opened.runtime)
+        return cls(name, device, opened.digest, opened.runtime, opened.precision)
 
     def __call__(self) -> Segmenter:
         """The segmenter.
@@ -141,7 +162,7 @@ class ModelOpener:
         Raises:
             ModelError: if the model is not there, or is another one.
         """
-        opened = open_model(self.name, self.device, self.runtime)
+        opened = open_model(self.name, self.device, self.runtime, self.precision)
         if opened.digest != self.digest:
             raise ModelError(
                 f"model `{self.name}` is another one than on the machine that asks",

@@ -126,7 +126,7 @@ def predict_all(
             other options, or workers are lost.
     """
     config = config or PredictConfig()
-    plan = plan_of(model.segmenter, config, (model.name, model.version), model.digest)
+    plan = plan_of(model.segmenter, config, (model.name, model.version), model.identity)
     record = _Record(folder, plan, config.restart)
     job = _Job(model, config, record, crew)
     todo: dict[str, tuple[Path, int]] = {}
@@ -186,7 +186,7 @@ class _Job:
                 model.segmenter,
                 self._config,
                 model=(model.name, model.version),
-                digest=model.digest,
+                digest=model.identity,
                 crew=self._crew,
                 track=track,
             )

@@ -16,13 +16,14 @@ from buildex.geo.instances import RoiMaps, Tile, no_instances
 from buildex.geo.regions import instances
 from buildex.runtime import boxes
 from buildex.runtime.boxes import Floats, Found
-from buildex.runtime.graphs import Arrays, Graph
+from buildex.runtime.graphs import Arrays, Computed, EvenGraph, Graph
 
 DENSE, CLOSER, ROI = "dense.onnx", "closer.onnx", "roi.onnx"
+INT8 = "dense.int8.onnx"  # the dense graph once more, its heads in integers
 LEVELS = ("p2", "p3", "p4", "p5")
 FCOS_STRIDES = (8, 16, 32, 64, 128)
 BOX_CELLS, BOX_SPAN = 7, 2  # how proposals are cut
-GROUP = 16  # rois of a level are filled up to a multiple: a new number costs planning
+GROUP = 8  # rois are filled up to a multiple: a number that is new costs planning
 
 
 def has_graphs(folder: Path) -> bool:
@@ -35,10 +36,12 @@ class OnnxSegmenter:
 
     Args:
         folder: a model folder with graphs.
-        precision: auto is bf16 where the processor multiplies it natively.
+        precision: int8 (the heads; the rest as by auto), bf16 or fp32. auto is int8 where the
+            model has such a graph, else bf16 where the processor multiplies it natively.
         threads: to run on; 0 for what OMP_NUM_THREADS says, else as many as there are cores.
 
     Attributes:
+        precision: in which it computes.
         size: side of its input in pixels.
         gsd: metres per pixel of its input.
         codec: how its maps are drawn.
@@ -56,7 +59,14 @@ class OnnxSegmenter:
         self.size, self.gsd, self.codec = card.size, card.gsd, card.codec
         self.threshold = card.score
         self._turn = threading.Lock()
-        self._dense = Graph(folder / DENSE, precision, threads)
+        integers = precision == "int8" or (precision == "auto" and (folder / INT8).is_file())
+        self._dense: Graph | EvenGraph
+        if integers:
+            precision = "auto"
+            self._dense = EvenGraph(folder / INT8, precision, threads)
+        else:
+            self._dense = Graph(folder / DENSE, precision, threads)
+        self.precision: Computed = "int8" if integers else self._dense.precision
         kind = card.network.parts.detector
         self._answer: _Pixels | _Frames
         if not kind:
@@ -166,8 +176,8 @@ class Rois:
         span: see `boxes.levels_of`.
 
     Attributes:
-        inputs: for each level rois (R_k, 5), the number of the tile and the box; their number
-            is a multiple of `GROUP`, never 0.
+        inputs: for each level rois (R_k, 5), the number of the tile and the box; never none, and
+            in all a multiple of `GROUP`.
     """
 
     def __init__(self, of_tiles: Sequence[NDArray[np.floating]], cells: int, span: int = 1) -> None:
@@ -179,10 +189,11 @@ class Rois:
         self.inputs: Arrays = {}
         self._stops = np.cumsum([len(some) for some in of_tiles])[:-1]
         self._place = np.zeros(len(rois), np.int64)
+        counts = np.maximum(np.bincount(level, minlength=len(LEVELS)), 1)
+        counts[0] += -counts.sum() % GROUP
         start = 0
-        for k, name in enumerate(LEVELS):
+        for k, (name, count) in enumerate(zip(LEVELS, counts, strict=True)):
             mine = np.flatnonzero(level == k)
-            count = max(1, -(-len(mine) // GROUP)) * GROUP
             self._place[mine] = start + np.arange(len(mine))
             self.inputs[f"rois_{name}"] = np.tile(filling, (count, 1))
             self.inputs[f"rois_{name}"][: len(mine)] = rois[mine]
