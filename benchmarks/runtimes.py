@@ -26,7 +26,7 @@ from buildex.io.zoo import DEFAULT_MODEL, find_model
 from buildex.predicting import PredictConfig, Segmenter, buildings_of, look
 from buildex.scoring import Scene, ScoreConfig, compare
 
-RUNS = ("torch-fp32", "torch-bf16", "onnx-fp32", "onnx-bf16")
+RUNS = ("torch-fp32", "torch-bf16", "onnx-fp32", "onnx-bf16", "onnx-int8")
 NEAR = 0.02  # metres
 
 

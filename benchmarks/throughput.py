@@ -29,7 +29,7 @@ from buildex.io.zoo import DEFAULT_MODEL, find_model
 from buildex.nn.segmenter import load_segmenter
 from buildex.predicting import Segmenter
 from buildex.runtime import segmenter as graphs
-from buildex.runtime.segmenter import OnnxSegmenter
+from buildex.runtime.segmenter import INT8, OnnxSegmenter
 
 Run = Callable[[list[Tile]], Any]
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
@@ -83,6 +83,8 @@ def segmenters(folder: Path, threads: int) -> dict[str, Segmenter]:
         named["ONNX Runtime fp32"] = by_onnxruntime(folder, threads)
     named["OpenVINO fp32"] = OnnxSegmenter(folder, "fp32", threads)
     named["OpenVINO bf16"] = OnnxSegmenter(folder, "bf16", threads)
+    if (folder / INT8).is_file():
+        named["OpenVINO, heads in int8"] = OnnxSegmenter(folder, "int8", threads)
     return named
 
 
@@ -92,6 +94,8 @@ def by_onnxruntime(folder: Path, threads: int) -> OnnxSegmenter:
 
     class Session:
         """Stands in for `runtime.graphs.Graph`."""
+
+        precision = "fp32"
 
         def __init__(self, path: Path, *_: object) -> None:
             options = onnxruntime.SessionOptions()
@@ -109,7 +113,7 @@ def by_onnxruntime(folder: Path, threads: int) -> OnnxSegmenter:
     ours = graphs.Graph
     graphs.Graph = Session  # type: ignore[assignment, misc]
     try:
-        return OnnxSegmenter(folder)
+        return OnnxSegmenter(folder, "fp32")
     finally:
         graphs.Graph = ours  # type: ignore[misc]
 

@@ -145,7 +145,7 @@ def _difference(part: Part, path: Path) -> float:
 
 
 def _with_integers(folder: Path, card: ModelCard, mosaics: Sequence[str]) -> Path:
-    """The dense graph with heads in integers, beside the other."""
+    """The last part of the dense graph in integers, beside the whole."""
     from buildex.nn.quantize import quantize
 
     if not card.network.parts.detector:

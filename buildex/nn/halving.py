@@ -1,7 +1,8 @@
-"""Weights of an ONNX graph in half precision, and back."""
+"""Weights of an ONNX graph: in half precision, and back; of two convolutions, one."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -47,3 +48,44 @@ def widen(graph: onnx.ModelProto) -> None:
         graph.graph.initializer.append(numpy_helper.from_array(values, node.output[0]))
         graph.graph.initializer.remove(half)
         graph.graph.node.remove(node)
+
+
+def fold(graph: onnx.ModelProto) -> None:
+    """Make one convolution of two where a pointwise one alone follows another.
+
+    Both are linear: W = W2 W1, b = W2 b1 + b2. Weights have to be in single precision.
+    """
+    from onnx import numpy_helper
+
+    weights = {one.name: one for one in graph.graph.initializer}
+    users: dict[str, list[onnx.NodeProto]] = {one.name: [] for one in graph.graph.output}
+    for node in graph.graph.node:
+        for name in node.input:
+            users.setdefault(name, []).append(node)
+    ends = {one.name for one in graph.graph.output}
+    for first in [node for node in graph.graph.node if _foldable(node, weights)]:
+        after = users.get(first.output[0], [])
+        if len(after) != 1 or first.output[0] in ends or not _foldable(after[0], weights):
+            continue
+        second = after[0]
+        w1, b1, w2, b2 = (
+            numpy_helper.to_array(weights[name]).astype(np.float64)
+            for name in (*first.input[1:], *second.input[1:])
+        )
+        if w2.shape[2:] != (1, 1) or second.input[0] != first.output[0]:
+            continue
+        folded = (np.einsum("oi,ihwk->ohwk", w2[:, :, 0, 0], w1), w2[:, :, 0, 0] @ b1 + b2)
+        for old, values in zip(second.input[1:], folded, strict=True):
+            name = f"{old}.folded"
+            graph.graph.initializer.append(numpy_helper.from_array(values.astype(np.float32), name))
+            first.input[1 if values.ndim > 1 else 2] = name
+        first.output[0] = second.output[0]
+        graph.graph.node.remove(second)
+
+
+def _foldable(node: onnx.NodeProto, weights: Mapping[str, object]) -> bool:
+    """Whether a node is a convolution of all channels, with a bias, and of known weights."""
+    if node.op_type != "Conv" or len(node.input) != 3:
+        return False
+    groups = next((one.i for one in node.attribute if one.name == "group"), 1)
+    return groups == 1 and all(name in weights for name in node.input[1:])

@@ -1,4 +1,4 @@
-"""Heads in integers: a detector's dense graph once more, its pyramid and heads quantized.
+"""Heads in integers: the last part of a detector's dense graph once more, quantized.
 
 Static quantization (Jacob et al. 2018, "Quantization and Training of Neural Networks for
 Efficient Integer-Arithmetic-Only Inference"): weights by channel, activations by tensor, from
@@ -17,19 +17,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from buildex.errors import ModelError
-from buildex.nn.halving import halve, widen
+from buildex.nn.halving import fold, halve, widen
 
 if TYPE_CHECKING:
     import onnx
 
 Shown = tuple[NDArray[np.uint8], NDArray[np.bool_]]  # (S, S, 3) and where it is ground, (S, S)
 
+ENCODER = "/encoder/"  # in names of nodes
 # Not in integers: the encoder, whose depthwise kernels lose most, and what says boxes and scores.
-EXACT = ("/encoder/", "cls_logits", "bbox_reg", "bbox_ctrness", "bbox_pred")
+EXACT = (ENCODER, "cls_logits", "bbox_reg", "bbox_ctrness", "bbox_pred")
 
 
 def quantize(dense: Path, tiles: Sequence[Shown], target: Path) -> None:
-    """Write a dense graph with heads in integers.
+    """Write what comes after the encoder in a dense graph once more, in integers.
 
     Args:
         dense: as `nn.export.write_graphs` wrote it, of a detector.
@@ -45,8 +46,9 @@ def quantize(dense: Path, tiles: Sequence[Shown], target: Path) -> None:
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
     graph = onnx.load(str(dense))
-    title = graph.doc_string
     widen(graph)
+    fold(graph)
+    cut = _handed(graph)
     noise = logging.getLogger()
     level = noise.level
     noise.setLevel(logging.ERROR)  # that the graph might be optimized first
@@ -64,10 +66,29 @@ def quantize(dense: Path, tiles: Sequence[Shown], target: Path) -> None:
         )
     finally:
         noise.setLevel(level)
-    done = onnx.load(str(target))
-    halve(done)
-    done.doc_string = f"{title}, heads in int8"
-    onnx.save(done, str(target))
+    whole = onnx.load(str(target))
+    outputs = [one.name for one in whole.graph.output]
+    heads = onnx.utils.Extractor(whole).extract_model(cut, outputs)
+    halve(heads)
+    heads.doc_string = f"{graph.doc_string}, heads in int8"
+    onnx.save(heads, str(target))
+
+
+def _handed(graph: onnx.ModelProto) -> list[str]:
+    """Names of what the rest needs from the encoder, and from the graph's own inputs, sorted."""
+    made_by = {name: node for node in graph.graph.node for name in node.output}
+    given = {one.name for one in graph.graph.input}
+    handed, seen = set(), set()
+    coming = [one.name for one in graph.graph.output]
+    while coming:
+        name = coming.pop()
+        node = made_by.get(name)
+        if name in given or (node is not None and ENCODER in node.name):
+            handed.add(name)
+        elif node is not None and name not in seen:
+            seen.add(name)
+            coming += node.input
+    return sorted(handed)
 
 
 def _exact(graph: onnx.ModelProto) -> list[str]:

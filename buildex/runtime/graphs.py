@@ -7,8 +7,8 @@ until its next call.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -36,40 +36,19 @@ class Graph:
         path: of the .onnx file.
         precision: auto is bf16 where the processor multiplies it natively.
         threads: to run on; 0 for what OMP_NUM_THREADS says, else as many as there are cores.
-        length: of the first axis of all inputs; 0 for any.
 
     Attributes:
-        inputs: names of what it takes.
-        outputs: names of what it gives.
-        precision: bf16 or fp32, of what is not integers.
+        precision: bf16 or fp32.
 
     Raises:
         ModelError: if the file is missing or damaged.
     """
 
-    def __init__(
-        self, path: Path, precision: str = "auto", threads: int = 0, length: int = 0
-    ) -> None:
-        if not path.is_file():
-            raise ModelError(
-                f"`{path.parent}` has no `{path.name}`",
-                hint="write its graphs with `buildex export`, or use `--runtime torch`",
-            )
-        try:
-            model = ov.Core().read_model(path)
-            if length:
-                shapes = {one: [length, *list(one.partial_shape)[1:]] for one in model.inputs}
-                model.reshape(shapes)
-            cuts, rest = _parted(model)
+    def __init__(self, path: Path, precision: str = "auto", threads: int = 0) -> None:
+        with _reading(path):
+            cuts, rest = _parted(ov.Core().read_model(path))
             self._steps = [_Step(cuts, "fp32", threads)] if cuts is not None else []
             self._steps.append(_Step(rest, precision, threads))
-        except RuntimeError as error:
-            first = " ".join(str(error).split())[-200:]
-            raise ModelError(
-                f"`{path}` is damaged: {first}", hint="write it again with `buildex export`"
-            ) from None
-        self.inputs = self._steps[0].inputs
-        self.outputs = self._steps[-1].outputs
         self.precision = self._steps[-1].precision
 
     def __call__(self, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
@@ -81,31 +60,74 @@ class Graph:
         return said
 
 
-class EvenGraph:
-    """A graph that gets batches of one length: shorter ones are filled up with zeros.
+class Grafted:
+    """A graph whose last part is taken from another one, of integers.
 
-    OpenVINO 2026.4 divides by zero in kernels of integers whose batches vary.
+    OpenVINO 2026.4 divides by zero in kernels of integers whose batches vary, so that part gets
+    batches of one length: shorter ones are filled up with zeros.
 
     Args:
-        path: see `Graph`.
-        precision: see `Graph`.
+        trunk: .onnx file of the whole graph.
+        crown: .onnx file of its last part; its inputs have the names that they have in the trunk.
+        precision: see `Graph`; of what is not integers.
         threads: see `Graph`.
+
+    Raises:
+        ModelError: if a file is missing or damaged, or they do not fit.
     """
 
-    def __init__(self, path: Path, precision: str = "auto", threads: int = 0) -> None:
-        self._open = partial(Graph, path, precision, threads)
-        self._length = 1
-        self._graph = self._open(1)
-        self.inputs, self.precision = self._graph.inputs, self._graph.precision
+    precision: Computed = "int8"
+
+    def __init__(self, trunk: Path, crown: Path, precision: str = "auto", threads: int = 0) -> None:
+        self._path, self._options = crown, (precision, threads)
+        self._grow(1)
+        with _reading(trunk):
+            whole = ov.Core().read_model(trunk)
+            given = {name for one in whole.inputs for name in one.get_names()}
+            named = {name: one for node in whole.get_ops() for one in node.outputs()
+                     for name in one.get_names()}  # fmt: skip
+            wanted = [name for name in self._crown.inputs if name not in given]
+            if missing := sorted(set(wanted) - set(named)):
+                raise RuntimeError(f"it has no {', '.join(missing)}")
+            cut = ov.Model([named[name] for name in wanted], whole.get_parameters())
+            self._trunk = _Step(cut, precision, threads)
 
     def __call__(self, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
         """Run it; the longest batch so far is the length of all that come."""
-        count = len(inputs[self.inputs[0]])
+        known = {**inputs, **self._trunk(inputs)}
+        handed = {name: known[name] for name in self._crown.inputs}
+        count = len(next(iter(handed.values())))
         if count > self._length:
-            self._length, self._graph = count, self._open(count)
-        missing = self._length - count
-        given = {name: _longer(inputs[name], missing) for name in self.inputs}
-        return {name: said[:count] for name, said in self._graph(given).items()}
+            self._grow(count)
+        if missing := self._length - count:
+            handed = {name: _longer(values, missing) for name, values in handed.items()}
+        return {name: said[:count] for name, said in self._crown(handed).items()}
+
+    def _grow(self, length: int) -> None:
+        """Take batches of this length."""
+        self._length = length
+        with _reading(self._path):
+            model = ov.Core().read_model(self._path)
+            shapes = {one: [length, *list(one.partial_shape)[1:]] for one in model.inputs}
+            model.reshape(shapes)
+            self._crown = _Step(model, *self._options)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Say what is wrong with a graph, if anything is."""
+    if not path.is_file():
+        raise ModelError(
+            f"`{path.parent}` has no `{path.name}`",
+            hint="write its graphs with `buildex export`, or use `--runtime torch`",
+        )
+    try:
+        yield
+    except RuntimeError as error:
+        first = " ".join(str(error).split())[-200:]
+        raise ModelError(
+            f"`{path}` is damaged: {first}", hint="write it again with `buildex export`"
+        ) from None
 
 
 class _Step:

@@ -16,10 +16,10 @@ from buildex.geo.instances import RoiMaps, Tile, no_instances
 from buildex.geo.regions import instances
 from buildex.runtime import boxes
 from buildex.runtime.boxes import Floats, Found
-from buildex.runtime.graphs import Arrays, Computed, EvenGraph, Graph
+from buildex.runtime.graphs import Arrays, Grafted, Graph
 
 DENSE, CLOSER, ROI = "dense.onnx", "closer.onnx", "roi.onnx"
-INT8 = "dense.int8.onnx"  # the dense graph once more, its heads in integers
+INT8 = "heads.int8.onnx"  # the last part of the dense graph once more, in integers
 LEVELS = ("p2", "p3", "p4", "p5")
 FCOS_STRIDES = (8, 16, 32, 64, 128)
 BOX_CELLS, BOX_SPAN = 7, 2  # how proposals are cut
@@ -59,14 +59,13 @@ class OnnxSegmenter:
         self.size, self.gsd, self.codec = card.size, card.gsd, card.codec
         self.threshold = card.score
         self._turn = threading.Lock()
-        integers = precision == "int8" or (precision == "auto" and (folder / INT8).is_file())
-        self._dense: Graph | EvenGraph
-        if integers:
+        self._dense: Graph | Grafted
+        if precision == "int8" or (precision == "auto" and (folder / INT8).is_file()):
             precision = "auto"
-            self._dense = EvenGraph(folder / INT8, precision, threads)
+            self._dense = Grafted(folder / DENSE, folder / INT8, precision, threads)
         else:
             self._dense = Graph(folder / DENSE, precision, threads)
-        self.precision: Computed = "int8" if integers else self._dense.precision
+        self.precision = self._dense.precision
         kind = card.network.parts.detector
         self._answer: _Pixels | _Frames
         if not kind:
