@@ -16,9 +16,13 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation
 
 from buildex.geo.boxes import PixelBox
+from buildex.geo.contours import contours
 from buildex.geo.footprints import Polygons, object_array, repaired, to_polygon
 from buildex.geo.grouping import Grouped
+from buildex.geo.rings import signed_area
 from buildex.geo.tiles import Cover, TilePlace
+
+SPECK = 400.0  # pixels: less without ground is a hole in the mosaic, and no end of it
 
 
 @dataclass(frozen=True)
@@ -107,7 +111,7 @@ def sightings_of(
     tiles: Cover,
     smallest: float,
 ) -> Iterator[Sighting]:
-    """The polygons of one tile, valid, inside it, in pixels of the working grid.
+    """The polygons of one tile, valid, inside it and its ground, in pixels of the working grid.
 
     Args:
         found: buildings in tile pixels.
@@ -119,11 +123,14 @@ def sightings_of(
     box, core = place.box, tiles.core(place.row, place.col)
     view = shapely.box(box.x0, box.y0, box.x1, box.y1)
     ended = _near_nothing(valid)
+    ground = _ground(valid, box)
     for rings, score, sure in found:
         moved = tuple(ring + np.array([box.x0, box.y0]) for ring in rings)
         parts = repaired(to_polygon(moved))
         if parts and not shapely.contains_properly(view, parts[0]):
             parts = repaired(shapely.intersection(parts[0], view))
+        if parts and ground is not None and not shapely.contains_properly(ground, parts[0]):
+            parts = repaired(shapely.intersection(parts[0], ground))
         if not parts or parts[0].area < smallest:
             continue
         cut = _touches_inner_edge(parts[0].bounds, place, tiles)
@@ -137,6 +144,23 @@ def _near_nothing(valid: NDArray[np.bool_], reach: int = 2) -> NDArray[np.bool_]
         return None
     near: NDArray[np.bool_] = binary_dilation(~valid, iterations=reach)
     return near
+
+
+def _ground(valid: NDArray[np.bool_], box: PixelBox) -> shapely.Geometry | None:
+    """What of a tile shows ground, and a pixel around it; None where all of it does.
+
+    A network guesses how a roof goes on in what is black; nobody has seen that. Specks
+    without ground are no end of it.
+    """
+    if valid.all():
+        return None
+    rings = contours(binary_dilation(valid).astype(np.float64))
+    whole = [shapely.Polygon(ring) for ring in rings if signed_area(ring) > 0]
+    holes = [shapely.Polygon(ring) for ring in rings if signed_area(ring) < -SPECK]
+    ground = shapely.difference(shapely.union_all(whole), shapely.union_all(holes))
+    moved = shapely.affinity.translate(shapely.simplify(ground, 1.0), box.x0, box.y0)
+    shapely.prepare(moved)
+    return moved
 
 
 def _touches_nothing(

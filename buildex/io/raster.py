@@ -49,12 +49,12 @@ def small_cache() -> Iterator[None]:
     """GDAL keeps no more than `CACHE_MB` of decoded blocks, unless `GDAL_CACHEMAX` is set.
 
     Its own rule is 5 % of the machine's memory, which is much, and on a large machine more
-    than all the rest. It must stand before the process reads its first block.
+    than all the rest.
     """
     if "GDAL_CACHEMAX" in os.environ:
         yield
         return
-    with rasterio.Env(GDAL_CACHEMAX=CACHE_MB):
+    with rasterio.Env(GDAL_CACHEMAX=CACHE_MB * 2**20):  # rasterio takes bytes
         yield
 
 
