@@ -17,7 +17,7 @@ from buildex.geo.footprints import Footprints
 from buildex.geo.instances import no_instances
 from buildex.geo.keypoints import RoiCodec
 from buildex.geo.oracle import Oracle
-from buildex.io.raster import Mosaic
+from buildex.io.raster import CACHE_MB, Mosaic, small_cache
 from buildex.io.vector import read_footprints
 from buildex.predicting import PredictConfig, draw_preview, predict, rehearse
 from buildex.predicting.running import to_crs
@@ -127,6 +127,29 @@ def test_only_buildings_centred_in_the_area_of_interest_are_drawn(mosaic, tmp_pa
     out = tmp_path / "buildings.gpkg"
     report = predict(str(mosaic), out, oracle_of(mosaic), PredictConfig(aoi=aoi))
     assert report.buildings == 1
+
+
+def test_two_areas_that_part_a_mosaic_give_every_building_once_and_whole(mosaic, tmp_path):
+    # The long one reaches from x = 280 to 980 pixels: over three tiles of the western area.
+    found = []
+    for name, west, east in (("west", 529990, 530052), ("east", 530052, 530110)):
+        aoi = tmp_path / f"{name}.gpkg"
+        area = shapely.box(west, 9319900, east, 9320010)
+        geopandas.GeoDataFrame(geometry=[area], crs="EPSG:32737").to_file(aoi)
+        out = tmp_path / f"{name}.geojson"
+        predict(str(mosaic), out, oracle_of(mosaic), PredictConfig(aoi=aoi, gap=0))
+        found += read_footprints(out, target_crs="EPSG:32737")[0].polygons.tolist()
+    areas = sorted(polygon.area * 100 for polygon in found)
+    assert areas == pytest.approx(sorted(house.area for house in HOUSES), rel=0.03)
+
+
+def test_an_area_may_be_the_globe(mosaic, tmp_path):
+    aoi = tmp_path / "aoi.geojson"
+    globe = shapely.box(-180, -90, 180, 90)
+    geopandas.GeoDataFrame(geometry=[globe], crs="EPSG:4326").to_file(aoi)
+    config = PredictConfig(aoi=aoi)
+    report = predict(str(mosaic), tmp_path / "out.gpkg", oracle_of(mosaic), config)
+    assert report.buildings == len(HOUSES)
 
 
 def test_an_area_of_interest_beside_the_mosaic_is_refused(mosaic, tmp_path):
@@ -288,3 +311,37 @@ def test_tiles_that_an_overview_knows_to_be_empty_are_not_read(tmp_path, monkeyp
     assert report.buildings == 1
     assert report.skipped > 0
     assert len(read) == report.tiles
+
+
+def test_gdal_keeps_as_many_bytes_as_it_is_told(monkeypatch):
+    monkeypatch.delenv("GDAL_CACHEMAX", raising=False)
+    with small_cache():
+        assert rasterio.env.get_gdal_config("GDAL_CACHEMAX") == CACHE_MB * 2**20
+
+
+def test_a_mosaic_that_is_too_coarse_is_drawn_and_told(mosaic, tmp_path):
+    coarse = tmp_path / "coarse.tif"
+    with (
+        rasterio.open(mosaic) as source,
+        rasterio.open(
+            coarse, "w", **source.profile | {"transform": from_origin(530000, 9320000, 1.0, 1.0)}
+        ) as out,
+    ):
+        out.write(source.read())
+    report = predict(str(coarse), tmp_path / "out.gpkg", Nothing())
+    assert "10.0 times as large" in report.text()
+    report = predict(str(mosaic), tmp_path / "fine.gpkg", Nothing())
+    assert "times as large" not in report.text()
+
+
+def test_control_points_and_local_coordinates_are_told_apart(mosaic, tmp_path):
+    local = tmp_path / "local.tif"
+    with rasterio.open(mosaic) as source:
+        profile, pixels = source.profile, source.read()
+    profile["crs"] = rasterio.CRS.from_wkt('LOCAL_CS["site",UNIT["metre",1]]')
+    with rasterio.open(local, "w", **profile) as out:
+        out.write(pixels)
+    with pytest.raises(BuildexError, match="has no coordinate reference system"):
+        predict(str(local), tmp_path / "out.gpkg", Nothing())
+    report = predict(str(local), tmp_path / "out.gpkg", Nothing(), PredictConfig(crs="EPSG:32737"))
+    assert report.tiles > 0

@@ -16,7 +16,7 @@ from buildex.cli import predict as module
 from buildex.cli.main import main
 from buildex.errors import ConfigError
 from buildex.predicting import OpenModel, mosaics_in
-from buildex.predicting.several import RECORD
+from buildex.predicting.several import RECORD, _Record
 from tests.killed import Slow
 from tests.test_resume import features
 
@@ -121,3 +121,19 @@ def test_two_mosaics_of_one_name_and_an_empty_folder_are_refused(folder, tmp_pat
     write(other / "a.tif", 0)
     with pytest.raises(ConfigError, match=r"flown/a.tif` and `.*other/a.tif` would have one layer"):
         mosaics_in([str(folder), str(other)])
+
+
+def test_a_job_stopped_while_a_layer_is_noted_goes_on(folder, tmp_path, monkeypatch):
+    out = tmp_path / "drawn"
+    add = _Record.add
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_Record, "add", stop)
+    command = ["predict", "--overlap", "48", str(folder), "-o", str(out)]
+    assert CliRunner().invoke(main, command).exit_code == 130
+    monkeypatch.setattr(_Record, "add", add)
+    done = CliRunner().invoke(main, command)
+    assert done.exit_code == 0, done.output
+    assert sorted(path.name for path in out.iterdir()) == ["a.gpkg", "b.gpkg", RECORD]

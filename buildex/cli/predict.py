@@ -14,6 +14,7 @@ from buildex.cli.console import result, say, track
 from buildex.cli.options import collect, config_options
 from buildex.errors import RasterError
 from buildex.io.cluster import own_workers, workers_at
+from buildex.io.output import check_file
 from buildex.io.raster import CACHE_MB
 from buildex.predicting import (
     Crew,
@@ -163,6 +164,8 @@ def _drawn(
     preview: Path | None,
     as_json: bool,
 ) -> None:
+    if preview is not None:
+        check_file(preview, overwrite=True)
     report = predict(
         mosaic,
         output,
@@ -173,10 +176,10 @@ def _drawn(
         crew=crew,
         track=track,
     )
+    result(report.text(), report.as_dict(), as_json)
     if preview is not None:
         draw_preview(preview, mosaic, output, crs=config.crs)
         say(f"preview written to {preview}")
-    result(report.text(), report.as_dict(), as_json)
 
 
 def _drawn_all(

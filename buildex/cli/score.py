@@ -12,7 +12,7 @@ from buildex.cli.console import result, say, track
 from buildex.cli.offset import asked_offset, offset_options
 from buildex.cli.options import collect, config_options
 from buildex.errors import ConfigError
-from buildex.io.output import check_output
+from buildex.io.output import check_file
 from buildex.io.styled import check_layers
 from buildex.scoring import (
     CompareReport,
@@ -101,7 +101,7 @@ def command(
         _show(compared, as_json, as_csv, offset, applied=onto is not None)
         return
     if report is not None:
-        check_output(report, overwrite)
+        check_file(report, overwrite)
     if layers is not None:
         check_layers(layers, overwrite)
     found = score_scenes(

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import pickle
+import re
 import signal
 import threading
 import time
@@ -184,7 +185,7 @@ def own_workers(count: int, environment: Mapping[str, str] | None = None) -> Ite
     wanted = {**(environment or {}), "OMP_NUM_THREADS": threads}
     missing = {name: value for name, value in wanted.items() if name not in os.environ}
     with _quiet(), ExitStack() as stack:
-        with dask.config.set(SETTINGS), _uninterrupted():
+        with dask.config.set(SETTINGS), _held_back():
             try:
                 scheduler = stack.enter_context(
                     distributed.LocalCluster(
@@ -196,6 +197,7 @@ def own_workers(count: int, environment: Mapping[str, str] | None = None) -> Ite
                         memory_limit=0,
                         silence_logs=logging.CRITICAL,
                         env=missing,
+                        preload=["buildex.io.deaf"],
                     )
                 )
             except (OSError, RuntimeError) as error:
@@ -262,21 +264,31 @@ def _quiet() -> Iterator[None]:
 
 
 @contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Processes that are started meanwhile do not hear Ctrl-C: it is for this one to stop them."""
+def _held_back() -> Iterator[None]:
+    """Ctrl-C waits until this is over; whatever went wrong meanwhile is its doing."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    heard: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: heard.append(number))
     try:
         yield
+    except Exception:
+        if not heard:
+            raise
     finally:
         signal.signal(signal.SIGINT, before)
+    if heard:
+        raise KeyboardInterrupt
 
 
 def _connected(address: str, seconds: float) -> Any:
     """A client of a scheduler; it is asked for so many seconds."""
     distributed = _distributed()
+    if not re.fullmatch(r"[a-z]+://.+:\d+", address):
+        raise ClusterError(
+            f"`{address}` is no address of a scheduler", hint="give it as `tcp://HOST:8786`"
+        )
     try:
         return distributed.Client(address, timeout=seconds, set_as_default=False)
     except (OSError, TimeoutError, ValueError) as error:

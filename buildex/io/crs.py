@@ -74,6 +74,8 @@ def metric(crs: str, center: tuple[float, float]) -> str:
         crs: the CRS of the point.
         center: x, y of the point.
     """
+    if not (parsed(crs).is_projected or parsed(crs).is_geographic):
+        raise CrsError(f"`{crs[:60]}` is not a CRS of maps", hint="name the right CRS with `--crs`")
     x, y = center
     cross = np.array([[x, y], [x + 1, y], [x, y + 1]], dtype=np.float64)
     lon, lat = reprojected(cross, crs, WGS84).T

@@ -2,7 +2,8 @@
 
 One SQLite file beside the output, `NAME.journal`. A row of tiles is there as a whole or not
 at all: what its tiles saw, and the buildings that became final with it, are committed
-together. Nothing but this file survives a kill or a power cut, and nothing else needs to.
+together. After a kill or a power cut SQLite's own `NAME.journal-journal` may lie beside it: it
+belongs to it until the run goes on.
 
 SQLite's rollback journal with `synchronous=FULL`: a commit is on the disk before it
 returns, at a cost of some milliseconds for a row of tiles that took seconds. The faster
@@ -102,14 +103,20 @@ class Journal:
         """The finished rows, from the first."""
         last = -1
         ask = "SELECT number, tiles, seen FROM rows WHERE number > ? ORDER BY number LIMIT 1"
-        while found := self._database.execute(ask, (last,)).fetchone():
-            last, tiles, seen = found
-            yield SeenRow(last, tiles, _unpacked(seen))
+        while True:
+            with _worded(self.path):
+                found = self._database.execute(ask, (last,)).fetchone()
+                if found is None:
+                    return
+                last, tiles, seen = found
+                row = SeenRow(last, tiles, _unpacked(seen))
+            yield row
 
     def tiles(self) -> list[int]:
         """How many tiles had ground, for each finished row."""
-        found = self._database.execute("SELECT tiles FROM rows ORDER BY number")
-        return [int(tiles) for (tiles,) in found]
+        with _worded(self.path):
+            found = self._database.execute("SELECT tiles FROM rows ORDER BY number")
+            return [int(tiles) for (tiles,) in found]
 
     def put(self, row: SeenRow, buildings: pa.RecordBatch) -> None:
         """Commit a row of tiles, and the buildings that are final with it.
@@ -131,8 +138,14 @@ class Journal:
 
     def layer(self) -> Iterator[pa.RecordBatch]:
         """All final buildings, row by row."""
-        for (blob,) in self._database.execute("SELECT buildings FROM layer ORDER BY number"):
-            yield _unpacked(blob)
+        numbers = "SELECT number FROM layer ORDER BY number"
+        ask = "SELECT buildings FROM layer WHERE number = ?"
+        with _worded(self.path):
+            known = self._database.execute(numbers).fetchall()
+        for number in known:
+            with _worded(self.path):
+                portion = _unpacked(self._database.execute(ask, number).fetchone()[0])
+            yield portion
 
     def promise(self, file: Path) -> None:
         """Note the complete output before it is moved to its place."""
@@ -216,7 +229,7 @@ def _worded(path: Path) -> Iterator[None]:
             f"`{path}` cannot be written: {text}",
             hint="make room on the disk; the same command continues",
         ) from None
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, pa.ArrowException) as error:
         raise OutputError(
             f"`{path}` is damaged or no journal: {error}", hint="begin anew with `--restart`"
         ) from None

@@ -84,11 +84,12 @@ def _gdal(
         window = None
         if bbox is not None and (info["crs"] or crs):
             source = str(info["crs"] or crs)
-            window = _bounds_in(bbox, target or source, source)
+            window = bounds_in(bbox, target or source, source)
         meta, _, geometry, fields = pyogrio.raw.read(name, layer=layer, bbox=window)
     except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError) as error:
+        said = str(error).partition("; It might help")[0]  # of drivers, which no one here names
         raise VectorError(
-            f"`{name}` cannot be read: {error}", hint="check it with `ogrinfo`"
+            f"`{name}` cannot be read: {said}", hint="check it with `ogrinfo`"
         ) from None
     if geometry is None:
         raise VectorError(f"`{name}` has no geometries", hint="give a layer of building polygons")
@@ -124,7 +125,7 @@ def _parquet(path: str) -> Table:
 
 def _csv(path: str, crs: str, target: str | None, bbox: Bounds | None) -> Table:
     """A table with WKT, such as Google's Open Buildings; only a part of it is held at once."""
-    window = None if bbox is None else shapely.box(*_bounds_in(bbox, target or crs, crs))
+    window = None if bbox is None else shapely.box(*bounds_in(bbox, target or crs, crs))
     try:
         chunks = pandas.read_csv(path, chunksize=CHUNK)
         kept = [_near(chunk, path, window) for chunk in chunks]
@@ -171,7 +172,7 @@ def _layer(path: str) -> str:
     )
 
 
-def _bounds_in(bbox: Bounds, source: str, target: str) -> Bounds:
+def bounds_in(bbox: Bounds, source: str, target: str) -> Bounds:
     """A box in another CRS: the bounds of its border there."""
     border = shapely.segmentize(shapely.box(*bbox), max(bbox[2] - bbox[0], bbox[3] - bbox[1]) / 16)
     points = systems.reprojected(shapely.get_coordinates(border), source, target)

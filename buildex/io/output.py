@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import os
 import shutil
@@ -29,6 +30,17 @@ def check_output(path: str | Path, overwrite: bool = False) -> None:
         raise OutputError(f"folder `{folder}` cannot be written", hint="write elsewhere")
 
 
+def check_file(path: str | Path, overwrite: bool = False) -> None:
+    """Make sure that a file can be written.
+
+    Raises:
+        OutputError: as `check_output`, or if a folder is in its place.
+    """
+    if Path(path).is_dir():
+        raise OutputError(f"`{path}` is a folder", hint="write elsewhere")
+    check_output(path, overwrite)
+
+
 def clear_beside(path: Path) -> None:
     """Remove what a killed program left of writing beside `path`; nobody may write there now."""
     path = path.absolute()
@@ -44,14 +56,34 @@ def beside(path: Path) -> Iterator[Path]:
     the path is the last. After an error nothing is left of them.
     """
     path = path.absolute()
-    folder = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    folder: Path | None = None
     try:
+        folder = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
         yield folder / path.name
-        for file in sorted(folder.iterdir(), key=lambda file: (file.name == path.name, file.name)):
+        files = sorted(folder.iterdir(), key=lambda file: (file.name == path.name, file.name))
+        for file in files:
+            _to_disk(file)
+        for file in files:
             file.replace(path.parent / file.name)
+        _to_disk(path.parent)
     except OSError as error:
         raise OutputError(
             f"`{path}` cannot be written: {error.strerror or error}", hint="write elsewhere"
         ) from error
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _to_disk(path: Path) -> None:
+    """Make what was written outlive a power cut, where the system knows how."""
+    if path.is_dir() and os.name == "nt":  # folders cannot be opened there
+        return
+    handle = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # some network drives have no such thing
+            raise
+    finally:
+        os.close(handle)

@@ -8,6 +8,7 @@ others the same features.
 from __future__ import annotations
 
 import json
+import struct
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,7 +36,7 @@ DRIVERS = {
     ".shp": "ESRI Shapefile",
 }
 OPTIONS: Mapping[str, Mapping[str, str]] = {
-    "GeoJSON": {"RFC7946": "YES", "COORDINATE_PRECISION": "8"},
+    "GeoJSON": {"RFC7946": "YES", "COORDINATE_PRECISION": "10"},
     "ESRI Shapefile": {"DBF_DATE_LAST_UPDATE": "1970-01-01"},
 }
 SIDECARS = (".shx", ".dbf", ".prj", ".cpg", ".qix", ".sbn", ".sbx", ".shp.xml")
@@ -54,7 +55,7 @@ def check_output(path: str | Path, overwrite: bool = False) -> None:
             f"`{Path(path).name}` names no known vector format",
             hint=f"use one of the extensions {', '.join(DRIVERS)}",
         )
-    output.check_output(path, overwrite)
+    output.check_file(path, overwrite)
 
 
 def layer_crs(path: str | Path, crs: str) -> str:
@@ -99,7 +100,8 @@ def write_layer(
     if driver == "GPKG" and credit:
         told = {"DESCRIPTION": credit}
         options |= {"layer_options": told, "layer_metadata": {"CREDIT": credit}}
-    reader = pa.RecordBatchReader.from_batches(schema, portions)
+    counted = _Counted(portions)
+    reader = pa.RecordBatchReader.from_batches(schema, counted)
     try:
         with _timeless():
             pyogrio.write_arrow(
@@ -115,6 +117,43 @@ def write_layer(
             )
     except (RuntimeError, pa.ArrowException) as error:
         raise OutputError(f"`{path}` cannot be written: {error}", hint="write elsewhere") from error
+    if not _whole(path, counted.rows):
+        raise OutputError(f"`{path}` could not be written to its end", hint="make room on the disk")
+
+
+class _Counted:
+    """Portions, and how many buildings have been taken from them."""
+
+    def __init__(self, portions: Iterable[pa.RecordBatch]) -> None:
+        self._portions, self.rows = portions, 0
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        for batch in self._portions:
+            self.rows += batch.num_rows
+            yield batch
+
+
+def _whole(path: Path, rows: int) -> bool:
+    """Whether a layer can be read to its end: GDAL is silent on disks that fill up at the last."""
+    try:
+        with pyogrio.open_arrow(path, use_pyarrow=True) as (_, reader):
+            found = sum(batch.num_rows for batch in reader)
+    except (RuntimeError, LookupError, pa.ArrowException):
+        return False
+    table = path.with_suffix(".dbf")
+    return found == rows and (path.suffix.lower() != ".shp" or _dbf_size(table) <= _size(table))
+
+
+def _dbf_size(path: Path) -> int:
+    """Bytes that a dBase table says it has: its head, and records of one length."""
+    with path.open("rb") as file:
+        head = file.read(12)
+    count, first, each = struct.unpack("<IHH", head[4:12])
+    return int(first + count * each)
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size
 
 
 @contextmanager

@@ -172,15 +172,20 @@ def _grid(dataset: Any, path: str, crs: str | None) -> Grid:
     if dataset.transform.is_identity or dataset.transform.is_degenerate:
         raise RasterError(
             f"`{path}` is not georeferenced: it has no geotransform",
-            hint="place it on the ground with `gdal_translate -a_ullr`, or export it as a GeoTIFF",
+            hint="warp it by its control points with `gdalwarp`"
+            if dataset.gcps[0]
+            else "place it on the ground with `gdal_translate -a_ullr`, or export it as a GeoTIFF",
         )
-    if dataset.crs is None and crs is None:
+    own = dataset.crs
+    if own is not None and systems.parsed(own.to_wkt(), f"`{path}`").is_engineering:
+        own = None  # local coordinates, which are nowhere on the Earth
+    if own is None and crs is None:
         raise CrsError(
             f"`{path}` has no coordinate reference system",
             hint="name it with `--crs EPSG:CODE`",
         )
-    where = "`--crs`" if dataset.crs is None else f"`{path}`"
-    named = crs if dataset.crs is None else dataset.crs.to_wkt()
+    where = "`--crs`" if own is None else f"`{path}`"
+    named = crs if own is None else own.to_wkt()
     system = systems.named(systems.parsed(str(named), where))
     return Grid(system, dataset.transform, dataset.width, dataset.height)
 

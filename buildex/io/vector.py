@@ -14,7 +14,7 @@ from buildex.geo.assembly import lone_parts
 from buildex.geo.footprints import Footprints, Polygons, object_array, repaired
 from buildex.io import crs as systems
 from buildex.io import tags
-from buildex.io.layers import Bounds, Table, read_table
+from buildex.io.layers import Bounds, Table, bounds_in, read_table
 from buildex.io.portions import (
     DRIVERS,
     LAYER,
@@ -98,14 +98,32 @@ def read_footprints(
     return footprints, counts
 
 
-def read_area(path: str | Path, target_crs: str, crs: str | None = None) -> shapely.Geometry:
-    """The union of all polygons of a file, whatever they are: an area, in `target_crs`."""
+def read_area(
+    path: str | Path, target_crs: str, crs: str | None = None, near: Bounds | None = None
+) -> shapely.Geometry:
+    """The union of all polygons of a file, whatever they are: an area, in `target_crs`.
+
+    Args:
+        path: the file.
+        target_crs: the CRS of the area.
+        crs: the CRS of a file that names none.
+        near: bounds in `target_crs`; of larger areas, such as countries, only what lies there
+            counts, and it may be none.
+
+    Raises:
+        VectorError: if the file cannot be read or has no polygons.
+    """
     table = read_table(str(path), crs, target_crs, None)
     source = _source_crs(table.crs, crs, path)
     polygons, _, _ = _polygons(table.geometry)
     if not len(polygons):
         raise VectorError(f"`{path}` has no polygons", hint="give the area as a polygon")
     target = systems.named(systems.parsed(target_crs))
+    if near is not None and source != target:
+        # Straight lines of another CRS are none here: cut first, and give them points to bend.
+        west, south, east, north = bounds_in(near, target, source)
+        parts = shapely.clip_by_rect(polygons, west, south, east, north)
+        polygons = shapely.segmentize(parts, max(east - west, north - south) / 64)
     area: shapely.Geometry = shapely.union_all(_moved(polygons, source, target))
     return area
 

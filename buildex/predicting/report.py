@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+COARSE = 2.5  # times the model's pixels
+
 
 @dataclass
 class Times:
@@ -63,6 +65,8 @@ class PredictReport:
         seconds_writing: see `Times`.
         tiles_per_second: tiles with ground of this run.
         km2_per_hour: ground that the tiles of this run own.
+        coarseness: side of the mosaic's pixels, as a multiple of those that the model was
+            taught on.
     """
 
     mosaic: str
@@ -81,6 +85,7 @@ class PredictReport:
     seconds_writing: float
     tiles_per_second: float
     km2_per_hour: float
+    coarseness: float = 1.0
 
     def as_dict(self) -> dict[str, Any]:
         """The report as plain values, for JSON."""
@@ -92,6 +97,10 @@ class PredictReport:
             f"{self.buildings} buildings, {self.area_m2:,.0f} m2, {self.joined} joined across tiles"
         )  # fmt: skip
         before = f", {self.resumed} of them by an earlier run" if self.resumed else ""
+        coarse = (
+            f"\nthe mosaic's pixels are {self.coarseness:.1f} times as large as those that the "
+            "model was taught on: expect little"
+        )
         return (
             f"{found}\n"
             f"{self.tiles} tiles{before}, {self.skipped} without ground skipped; "
@@ -101,4 +110,5 @@ class PredictReport:
             f"network {self.seconds_network:.1f}, geometry {self.seconds_geometry:.1f}, "
             f"writing {self.seconds_writing:.1f}\n"
             f"written to {self.output} with {self.model}"
+            f"{coarse if self.coarseness > COARSE else ''}"
         )

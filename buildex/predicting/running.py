@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import shapely
 
+import buildex
 from buildex.config import Track, silent
 from buildex.geo.footprints import Footprints, sound
 from buildex.io.crs import reprojected
@@ -38,6 +39,7 @@ def predict(
     digest: str = "",
     crew: Crew | None = None,
     track: Track = silent,
+    note: Callable[[PredictReport], None] | None = None,
 ) -> PredictReport:
     """Draw the buildings of a mosaic.
 
@@ -53,6 +55,7 @@ def predict(
         digest: what tells this model from others of that name and version.
         crew: workers who look in place of this process; the answer is the same.
         track: progress over tiles.
+        note: is told the report before the journal goes; if it fails, the same call goes on.
 
     Raises:
         BuildexError: for a mosaic, area or output that cannot be used, or a journal of
@@ -70,6 +73,7 @@ def predict(
         eye = Eye(segmenter, survey.cover, config)
         crs = layer_crs(output, mosaic.source_crs)
         plan = {
+            "buildex": buildex.__version__,  # rows kept are stitched as another one would not
             "mosaic": mosaic.identity,
             **plan_of(segmenter, config, model, digest),
         }
@@ -81,15 +85,18 @@ def predict(
                 look = looking(crew, mosaic, eye, config)
                 run.see(look, track)
                 run.write(output)
-            figures = run.report()
+            report = PredictReport(
+                mosaic=Path(mosaic_path).name,
+                output=str(output),
+                model=" ".join(part for part in model if part),
+                seconds=time.perf_counter() - started,
+                coarseness=mosaic.native_gsd / segmenter.gsd,
+                **run.report(),
+            )
+            if note is not None:
+                note(report)
             journal.remove()
-    return PredictReport(
-        mosaic=Path(mosaic_path).name,
-        output=str(output),
-        model=" ".join(part for part in model if part),
-        seconds=time.perf_counter() - started,
-        **figures,
-    )
+    return report
 
 
 def plan_of(

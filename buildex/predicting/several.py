@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from buildex.config import Note, Track, silent
 from buildex.errors import BuildexError, ClusterError, ConfigError, OutputError
+from buildex.io.journal import Journal
 from buildex.io.output import beside, check_output
 from buildex.io.raster import Mosaic
 from buildex.predicting.model import OpenModel
@@ -167,6 +168,7 @@ class _Job:
                 if kept is None:
                     tiles = Survey.of(opened.grid, segmenter.size, config.overlap, config.aoi)
                     return tiles.count()
+                Journal.of(output).unlink(missing_ok=True)  # of a run that ended while noting
                 self.before.append(kept)
         except OutsideError:
             self.outside.append(Path(mosaic).name)
@@ -189,6 +191,7 @@ class _Job:
                 digest=model.identity,
                 crew=self._crew,
                 track=track,
+                note=lambda report: self._record.add(report, self._identities[mosaic]),
             )
         except (ConfigError, ClusterError):
             raise
@@ -196,7 +199,6 @@ class _Job:
             self.failed[mosaic] = str(error)
             return
         self.done.append(report)
-        self._record.add(report, self._identities[mosaic])
 
 
 class _Record:

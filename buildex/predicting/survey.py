@@ -88,13 +88,16 @@ class Survey:
         )
 
     def rows(self, first: int = 0) -> Iterator[list[TilePlace]]:
-        """The tiles that the area touches, for each row that has some, from row `first`."""
+        """The tiles that buildings of the area may reach, for each row with some, from `first`."""
+        near = None if self.area is None else self.area.buffer(self.cover.size / 2)
+        if near is not None:
+            shapely.prepare(near)
         for row in range(first, self.cover.rows):
             places = [
                 TilePlace(row, col, self.cover.box(row, col)) for col in range(self.cover.cols)
             ]
-            if self.area is not None:
-                places = [place for place in places if _meets(self.area, place.box)]
+            if near is not None:
+                places = [place for place in places if _meets(near, place.box)]
             if places:
                 yield places
 
@@ -128,8 +131,10 @@ def _area_of_interest(path: Path | None, grid: Grid) -> shapely.Geometry | None:
     """The area of interest in pixels of the working grid."""
     if path is None:
         return None
-    area = shapely.transform(read_area(path, grid.crs), grid.to_pixel)
-    if not area.intersects(shapely.box(0, 0, grid.width, grid.height)):
+    frame = shapely.box(0, 0, grid.width, grid.height)
+    around = shapely.transform(frame.buffer(max(grid.width, grid.height) / 8), grid.to_ground)
+    area = shapely.transform(read_area(path, grid.crs, near=around.bounds), grid.to_pixel)
+    if not area.intersects(frame):
         raise OutsideError(
             f"the area of interest `{path.name}` does not touch the mosaic",
             hint="check that both are of the same place",

@@ -108,3 +108,21 @@ def test_sightings_come_back_to_the_last_bit(count):
         assert one.dtype == two.dtype
         assert np.array_equal(one, two)
     assert shapely.to_wkb(back.polygons).tolist() == shapely.to_wkb(seen.polygons).tolist()
+
+
+def test_a_journal_damaged_within_is_one_clear_error(tmp_path):
+    out = tmp_path / "a.gpkg"
+    with Journal.opened(out, PLAN) as journal:
+        for number in range(40):
+            journal.put(SeenRow(number, 4, batch(*range(300))), batch(*range(200)))
+    whole = Journal.of(out).read_bytes()
+    hints = []
+    for start in range(4096, len(whole), 4096):
+        Journal.of(out).write_bytes(whole[:start] + b"\7" * 4096 + whole[start + 4096 :])
+        try:
+            with Journal.opened(out, PLAN) as journal:
+                list(journal.rows()), journal.tiles(), list(journal.layer())
+        except OutputError as error:
+            hints.append(str(error.hint))
+    assert len(hints) > 5
+    assert all("--restart" in hint or "continues" in hint for hint in hints)

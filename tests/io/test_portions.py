@@ -1,10 +1,23 @@
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import numpy as np
+import pyogrio
 import pytest
 import shapely
 
-from buildex.io.portions import DRIVERS, layer_crs, placed, portions_of, to_batch, write_layer
+from buildex.errors import OutputError
+from buildex.io.portions import (
+    DRIVERS,
+    check_output,
+    layer_crs,
+    placed,
+    portions_of,
+    to_batch,
+    write_layer,
+)
 from buildex.io.vector import read_footprints, write_footprints
 from tests.io.made import houses
 
@@ -34,3 +47,26 @@ def test_a_layer_in_memory_is_handed_over_in_order():
     parts = list(portions_of(made))
     assert sum(part.num_rows for part in parts) == len(made)
     assert parts[0].schema.names == [*made.columns, "geometry"]
+
+
+@pytest.mark.parametrize("suffix", [".geojson", ".shp", ".gpkg", ".fgb"])
+def test_a_layer_that_lacks_its_end_is_not_put_in_its_place(tmp_path, monkeypatch, suffix):
+    made = houses()
+    out = tmp_path / f"x{suffix}"
+    write = pyogrio.write_arrow
+
+    def cut_short(reader, path, **options):
+        write(reader, path, **options)
+        victim = Path(path).with_suffix(".dbf" if suffix == ".shp" else suffix)
+        os.truncate(victim, victim.stat().st_size - 40 if suffix == ".shp" else 300)
+
+    monkeypatch.setattr(pyogrio, "write_arrow", cut_short)
+    with pytest.raises(OutputError, match="written to its end"):
+        write_footprints(out, made)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_in_the_place_of_a_layer_is_told_at_once(tmp_path):
+    (tmp_path / "x.gpkg").mkdir()
+    with pytest.raises(OutputError, match="is a folder"):
+        check_output(tmp_path / "x.gpkg", overwrite=True)
