@@ -9,14 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from buildex.geo.instances import Tile
 from buildex.geo.tiles import TilePlace
 from buildex.io.raster import CACHE_MB, Mosaic, small_cache
-from buildex.predicting.seeing import Eye
+from buildex.predicting.seeing import Eye, Watch, see
 from buildex.predicting.settings import Pixels, PredictConfig, Segmenter
-from buildex.predicting.survey import Survey
+from buildex.predicting.survey import Block, Survey
 
-PROBED = 4  # batches that are tried
+PROBED = 6  # batches that are tried
 
 
 @dataclass(frozen=True)
@@ -33,8 +32,7 @@ class Outlook:
         tiles: to be read.
         skipped: outside the area of interest, or known to show no ground.
         probed: tiles that were tried to tell the time.
-        seconds: expected, for reading, network and decoding one after the other; they
-            overlap, so it takes less where cores are free.
+        seconds: expected, from some batches that went through the pipeline of a run.
         memory_mib: expected peak.
     """
 
@@ -99,18 +97,17 @@ def rehearse(
 
 
 def _tried(pixels: Pixels, eye: Eye, places: list[TilePlace]) -> float:
-    """Seconds for a tile; the first batch, which warms the network up, does not count."""
-    size, spent = eye.batch_size, []
-    for start in range(0, len(places), size):
-        part = places[start : start + size]
-        started = time.perf_counter()
-        read = [(place, Tile(*pixels.read(place.box), place.box)) for place in part]
-        batch = [(place, tile) for place, tile in read if tile.valid.any()]
-        for (place, tile), maps in zip(batch, eye.answers(batch), strict=True):
-            list(eye.sightings(place, tile, maps))
-        spent.append((time.perf_counter() - started, len(part)))
-    counted = spent[1:] or spent
-    return sum(t for t, _ in counted) / max(1, sum(n for _, n in counted))
+    """Seconds for a tile, by the pipeline of a run; the first batch, which warms up, is apart."""
+    first, rest = places[: eye.batch_size], places[eye.batch_size :]
+    seconds = _timed(pixels, eye, first)
+    return _timed(pixels, eye, rest) if rest else seconds
+
+
+def _timed(pixels: Pixels, eye: Eye, places: list[TilePlace]) -> float:
+    started = time.perf_counter()
+    block = Block(0, tuple(places), (), True)
+    see(pixels, eye, [block], lambda block, seen: None, Watch())
+    return (time.perf_counter() - started) / max(1, len(places))
 
 
 def _peak_mib() -> float:
