@@ -1,7 +1,7 @@
 """Peak memory of `predict` on mosaics of any size: a real one, repeated as a VRT.
 
     python benchmarks/memory.py ../shared/data/train/banepa-centre/mosaic.tif --gigapixels 0.2 2
-    python benchmarks/memory.py ../shared/data/train/banepa-centre/mosaic.tif --gigapixels 1 10
+    python benchmarks/memory.py MOSAIC --gsd 0.03 --gigapixels 1 10
 
 Each size runs in a process of its own. The network's place is taken by one that costs
 nothing: it draws the same pattern of buildings wherever it looks, some of them in touching
@@ -67,6 +67,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("mosaic", type=Path)
     parser.add_argument("--gigapixels", type=float, nargs="+", default=[0.2, 2.0])
+    parser.add_argument("--gsd", type=float, help="as if its pixels were so large, in metres")
     parser.add_argument("--model", help="a real network in place of the pattern")
     parser.add_argument("--one", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -76,7 +77,7 @@ def main() -> None:
     peaks = []
     for size in given.gigapixels:
         with tempfile.TemporaryDirectory() as folder:
-            vrt = repeated(given.mosaic.resolve(), size * 1e9, Path(folder))
+            vrt = repeated(given.mosaic.resolve(), size * 1e9, Path(folder), given.gsd)
             command = [sys.executable, __file__, str(given.mosaic), "--one", str(vrt)]
             command += ["--model", given.model] if given.model else []
             out = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
@@ -93,11 +94,13 @@ def main() -> None:
     print(f"ratio {peaks[-1] / peaks[0]:.2f}")
 
 
-def repeated(mosaic: Path, pixels: float, folder: Path) -> Path:
+def repeated(mosaic: Path, pixels: float, folder: Path, gsd: float | None = None) -> Path:
     """A VRT, about square, that shows a mosaic over and over."""
     with rasterio.open(mosaic) as source:
         width, height, count = source.width, source.height, source.count
-        crs, transform = source.crs.to_wkt(), source.transform.to_gdal()
+        crs, (x, a, b, y, d, e) = source.crs.to_wkt(), source.transform.to_gdal()
+        zoom = 1.0 if gsd is None else gsd / source.res[0]
+        transform = x, a * zoom, b * zoom, y, d * zoom, e * zoom
         block, mask = source.block_shapes[0], source.mask_flag_enums[0]
     side = math.sqrt(pixels)
     cols, rows = max(1, round(side / width)), max(1, round(side / height))
