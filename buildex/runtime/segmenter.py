@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import platform
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ from buildex.runtime.graphs import Arrays, Grafted, Graph
 
 DENSE, CLOSER, ROI = "dense.onnx", "closer.onnx", "roi.onnx"
 INT8 = "heads.int8.onnx"  # the last part of the dense graph once more, in integers
+MEASURED = ("x86_64", "amd64")  # processors on which integers are known to pay
 LEVELS = ("p2", "p3", "p4", "p5")
 FCOS_STRIDES = (8, 16, 32, 64, 128)
 BOX_CELLS, BOX_SPAN = 7, 2  # how proposals are cut
@@ -37,7 +39,7 @@ class OnnxSegmenter:
     Args:
         folder: a model folder with graphs.
         precision: int8 (the heads; the rest as by auto), bf16 or fp32. auto is int8 where the
-            model has such a graph, else bf16 where the processor multiplies it natively.
+            model has such a graph, on x86; else bf16 where the processor multiplies it natively.
         threads: to run on; 0 for what OMP_NUM_THREADS says, else as many as there are cores.
 
     Attributes:
@@ -60,7 +62,8 @@ class OnnxSegmenter:
         self.threshold = card.score
         self._turn = threading.Lock()
         self._dense: Graph | Grafted
-        if precision == "int8" or (precision == "auto" and (folder / INT8).is_file()):
+        integers = precision == "auto" and (folder / INT8).is_file()
+        if precision == "int8" or (integers and platform.machine().lower() in MEASURED):
             precision = "auto"
             self._dense = Grafted(folder / DENSE, folder / INT8, precision, threads)
         else:
