@@ -1,0 +1,48 @@
+"""Ctrl-C while workers start, and addresses that are none."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from buildex.errors import ClusterError
+from buildex.io.cluster import _held_back, workers_at
+
+
+def interrupted(reached, then=None):
+    with _held_back():
+        os.kill(os.getpid(), signal.SIGINT)
+        reached.append(1)
+        if then is not None:
+            raise then
+
+
+def test_ctrl_c_waits_and_is_not_lost():
+    reached = []
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(reached)
+    assert reached == [1]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_what_breaks_after_ctrl_c_is_its_doing_and_nothing_else_is():
+    with pytest.raises(KeyboardInterrupt):
+        interrupted([], RuntimeError("a worker heard it, too"))
+    with pytest.raises(RuntimeError), _held_back():
+        raise RuntimeError("no memory")
+
+
+def test_workers_of_this_machine_are_deaf():
+    code = "import buildex.io.deaf, os, signal; os.kill(os.getpid(), signal.SIGINT); print('on')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.stdout, done.returncode) == ("on\n", 0)
+
+
+@pytest.mark.parametrize("address", ["foo", "127.0.0.1", "tcp://host", "host:8786"])
+def test_what_is_no_address_is_told_at_once(address):
+    with pytest.raises(ClusterError, match="no address of a scheduler"), workers_at(address):
+        pass
