@@ -22,11 +22,11 @@ def interrupted(reached, then=None):
 
 
 def test_ctrl_c_waits_and_is_not_lost():
-    reached = []
+    reached, before = [], signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
         interrupted(reached)
     assert reached == [1]
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_what_breaks_after_ctrl_c_is_its_doing_and_nothing_else_is():
