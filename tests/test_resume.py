@@ -147,6 +147,14 @@ def test_other_options_another_model_and_another_mosaic_are_refused(mosaic, undi
     assert features(out) == undisturbed
 
 
+def test_rows_of_another_version_are_not_stitched(mosaic, tmp_path, monkeypatch):
+    out = tmp_path / "out.gpkg"
+    interrupted(mosaic, out)
+    monkeypatch.setattr("buildex.__version__", "99.0")
+    with pytest.raises(OutputError, match=r"another buildex \(.*, now 99\.0\)"):
+        run(mosaic, out)
+
+
 @pytest.mark.parametrize("limit", [40_000, 90_000], ids=["journal", "layer"])
 def test_a_full_disk_is_told_and_nothing_is_lost(mosaic, undisturbed, tmp_path, limit):
     out = tmp_path / "out.gpkg"

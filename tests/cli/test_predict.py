@@ -38,6 +38,13 @@ def test_a_dry_run_needs_no_output_and_speaks_json(mosaic, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["mosaic.tif"]
 
 
+def test_a_preview_that_cannot_be_written_is_told_before_the_work(mosaic, tmp_path):
+    done = call(mosaic, "-o", tmp_path / "out.gpkg", "--preview", tmp_path / "no" / "p.png")
+    assert done.exit_code == 1
+    assert "does not exist" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["mosaic.tif"]
+
+
 def test_without_an_output_there_is_no_run(mosaic):
     done = call(mosaic)
     assert done.exit_code == 2
