@@ -34,7 +34,7 @@ def command(
     """Write MODEL as ONNX graphs into FOLDER, or into its own folder, and check them.
 
     With the card beside them the graphs are a model that predicts without torch. Needs torch
-    and onnx.
+    and onnx, `--int8` onnxruntime, too.
     """
     report = export(model, folder, mosaic=mosaic, int8=int8, overwrite=overwrite)
     result(report.text(), report.as_dict(), as_json)

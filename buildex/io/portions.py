@@ -141,7 +141,9 @@ def _whole(path: Path, rows: int) -> bool:
     except (RuntimeError, LookupError, pa.ArrowException):
         return False
     table = path.with_suffix(".dbf")
-    return found == rows and (path.suffix.lower() != ".shp" or _dbf_size(table) <= _size(table))
+    return found == rows and (
+        path.suffix.lower() != ".shp" or _dbf_size(table) <= table.stat().st_size
+    )
 
 
 def _dbf_size(path: Path) -> int:
@@ -150,10 +152,6 @@ def _dbf_size(path: Path) -> int:
         head = file.read(12)
     count, first, each = struct.unpack("<IHH", head[4:12])
     return int(first + count * each)
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size
 
 
 @contextmanager

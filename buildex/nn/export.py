@@ -24,7 +24,7 @@ from torchvision.ops import roi_align
 from buildex.card import ModelCard
 from buildex.errors import ModelError
 from buildex.nn.detectors import FcosDetector
-from buildex.nn.halving import halve
+from buildex.nn.graph_weights import halve
 from buildex.nn.heads import ROI_LEVELS, RoiFeatures
 from buildex.nn.network import Network
 from buildex.nn.rcnn import RcnnDetector

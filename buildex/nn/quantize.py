@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from buildex.errors import ModelError
-from buildex.nn.halving import fold, halve, widen
+from buildex.nn.graph_weights import fold, halve, widen
 
 if TYPE_CHECKING:
     import onnx

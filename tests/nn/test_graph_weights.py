@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from buildex.nn.halving import fold, halve, widen
+from buildex.nn.graph_weights import fold, halve, widen
 
 
 class Net(nn.Module):
@@ -71,5 +71,7 @@ def test_two_convolutions_are_one_where_nothing_lies_between(graph):
     fold(folded)
     assert (convolutions(graph), convolutions(folded)) == (6, 5)
     onnx.checker.check_model(folded)
+    weights = {one.name for one in folded.graph.initializer}
+    assert weights == {name for node in folded.graph.node for name in node.input} & weights
     for mine, true in zip(answers(folded), answers(graph), strict=True):
         assert mine == pytest.approx(true, abs=1e-4)

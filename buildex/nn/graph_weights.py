@@ -81,6 +81,10 @@ def fold(graph: onnx.ModelProto) -> None:
             first.input[1 if values.ndim > 1 else 2] = name
         first.output[0] = second.output[0]
         graph.graph.node.remove(second)
+    used = {name for node in graph.graph.node for name in node.input}
+    for weight in weights.values():
+        if weight.name not in used:
+            graph.graph.initializer.remove(weight)
 
 
 def _foldable(node: onnx.NodeProto, weights: Mapping[str, object]) -> bool:
