@@ -122,7 +122,7 @@ def read_area(
     if near is not None and source != target:
         # Straight lines of another CRS are none here: cut first, and give them points to bend.
         west, south, east, north = bounds_in(near, target, source)
-        parts = shapely.clip_by_rect(polygons, west, south, east, north)
+        parts = shapely.intersection(polygons, shapely.box(west, south, east, north))
         polygons = shapely.segmentize(parts, max(east - west, north - south) / 64)
     area: shapely.Geometry = shapely.union_all(_moved(polygons, source, target))
     return area
