@@ -17,6 +17,8 @@ from PIL import Image, ImageFilter
 
 Pixels = NDArray[np.uint8]
 Matrix = NDArray[np.float64]
+GREY = 0.1  # chance of faded colours, as strong as `light`
+REPAINTED = 0.12  # chance of any other hue: roofs elsewhere have other paint
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Augment:
         scale_low: least zoom.
         scale_high: greatest zoom; zooms are drawn log-uniformly.
         turn: any rotation and mirror, else neither.
-        light: strength of brightness, contrast, gamma, white balance and saturation changes.
+        light: strength of brightness, contrast, gamma, white balance, saturation and hue changes.
         haze: chance of haze.
         blur: chance of blur or a coarser resolution.
         noise: chance of sensor noise.
@@ -85,7 +87,7 @@ def warp(
     data = (inverse[0, 0], inverse[0, 1], shift[0], inverse[1, 0], inverse[1, 1], shift[1])
     affine = Image.Transform.AFFINE
     image = Image.fromarray(pixels).transform(
-        (size, size), affine, data, resample=Image.Resampling.BICUBIC
+        (size, size), affine, data, resample=Image.Resampling.BILINEAR
     )
     mask = Image.fromarray(valid.astype(np.uint8)).transform(
         (size, size), affine, data, resample=Image.Resampling.NEAREST
@@ -95,16 +97,16 @@ def warp(
 
 def recolour(pixels: Pixels, rng: np.random.Generator, augment: Augment) -> Pixels:
     """The sample under another light, through another lens; same shape."""
-    values: NDArray[np.float32] = pixels.astype(np.float32) / np.float32(255)
-    if augment.light > 0:
-        values = _relight(values, rng, augment.light)
+    values = _relit(pixels, rng, augment.light)
     if rng.random() < augment.haze:
         veil = rng.uniform(0.6, 1.0, 3).astype(np.float32)
-        values = values + (veil - values) * np.float32(rng.uniform(0.05, 0.35))
+        values += (veil - values) * np.float32(rng.uniform(0.05, 0.35))
     if rng.random() < augment.noise:
         grain = rng.standard_normal(values.shape, dtype=np.float32)
-        values = values + grain * np.float32(rng.uniform(0.005, 0.03))
-    out = (values.clip(0, 1) * 255 + 0.5).astype(np.uint8)
+        values += grain * np.float32(rng.uniform(0.005, 0.03))
+    values *= np.float32(255)
+    values += np.float32(0.5)
+    out = values.clip(0, 255, out=values).astype(np.uint8)
     if rng.random() < augment.blur:
         out = _soften(out, rng)
     if rng.random() < augment.jpeg:
@@ -112,18 +114,38 @@ def recolour(pixels: Pixels, rng: np.random.Generator, augment: Augment) -> Pixe
     return out
 
 
-def _relight(
-    values: NDArray[np.float32], rng: np.random.Generator, strength: float
-) -> NDArray[np.float32]:
-    """Brightness, contrast, gamma, white balance (for hue) and saturation; values 0..1."""
+def _relit(pixels: Pixels, rng: np.random.Generator, strength: float) -> NDArray[np.float32]:
+    """Brightness, gamma, white balance, saturation, hue and contrast; values 0..1.
+
+    What works on one channel is a table of 256 values, what mixes channels a 3 x 3 matrix.
+    """
+    levels = np.arange(256, dtype=np.float32)[:, None] / np.float32(255)
+    if strength <= 0:
+        return np.asarray(levels[:, 0].take(pixels))
     brightness, contrast, gamma, saturation = rng.uniform(-1, 1, 4) * strength
-    balance = rng.uniform(-0.06, 0.06, 3) * strength
-    gain = np.exp(0.2 * brightness + balance).astype(np.float32)
-    values = (values * gain).clip(1e-4, 1) ** np.float32(math.exp(0.25 * gamma))
-    grey = values.mean(axis=2, keepdims=True)
-    values = grey + (values - grey) * np.float32(math.exp(0.3 * saturation))
-    middle = np.float32(values.mean())
-    return np.asarray(middle + (values - middle) * np.float32(math.exp(0.3 * contrast)))
+    gain = np.exp(0.25 * brightness + rng.uniform(-0.12, 0.12, 3) * strength)
+    table = ((levels * gain).clip(1e-4, 1) ** math.exp(0.25 * gamma)).astype(np.float32)
+    values = np.stack([table[:, c].take(pixels[..., c]) for c in range(3)], axis=2)
+    chroma = math.exp(0.4 * saturation)
+    if rng.random() < GREY * strength:
+        chroma *= rng.uniform(0, 0.5)
+    angle = rng.normal(0, 0.12 * strength)
+    if rng.random() < REPAINTED * strength:
+        angle = rng.uniform(-math.pi, math.pi)
+    spread = np.float32(math.exp(0.35 * contrast))
+    middle = np.float32(values[::4, ::4].mean())
+    values = (values - middle) @ (spread * _colours(chroma, angle))
+    values += middle
+    return np.asarray(values)
+
+
+def _colours(chroma: float, angle: float) -> NDArray[np.float32]:
+    """The matrix (3, 3) that turns colours (row vectors) around grey and scales their chroma."""
+    axis = np.full(3, 1 / math.sqrt(3))
+    grey = np.outer(axis, axis)
+    across = np.cross(np.eye(3), axis)
+    turned = chroma * (math.cos(angle) * (np.eye(3) - grey) + math.sin(angle) * across)
+    return np.asarray(grey + turned, dtype=np.float32)
 
 
 def _soften(pixels: Pixels, rng: np.random.Generator) -> Pixels:

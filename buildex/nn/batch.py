@@ -172,6 +172,16 @@ def without_hidden(shape: Shape, valid: Flags) -> Shape:
     return Shape(shape.rings, tuple(corners))
 
 
+class _Cut(NamedTuple):
+    """Pixels of a scene that a sample is to be made of."""
+
+    pixels: Pixels  # (h, w, 3)
+    valid: Flags  # (h, w)
+    matrix: NDArray[np.float64]  # (2, 3), scene to sample
+    inner: NDArray[np.float64]  # (2, 3), these pixels to sample
+    ground: float  # share of the sample that will be valid, about
+
+
 class Crops(Dataset[Sample]):
     """Training samples: turned, scaled and recoloured cuts of real pixels, without end.
 
@@ -212,27 +222,35 @@ class Crops(Dataset[Sample]):
         """A cut around some point of a tile; of a few, the first that shows enough ground."""
         size, augment = self.feeding.size, self.feeding.augment
         which, tile = self.tiles[int(rng.choice(len(self.tiles), p=self.chances))]
-        most = -1.0
+        cuts: list[_Cut] = []
         for _ in range(TRIES):
             centre = (tile.x + rng.random() * tile.width, tile.y + rng.random() * tile.height)
-            tried = draw_matrix(rng, centre, size, augment)
-            image, seen = self._pixels(which, tried)
-            share = float(seen.mean())
-            if share > most:
-                most, matrix, pixels, valid = share, tried, image, seen
-            if share >= GROUND:
+            matrix = draw_matrix(rng, centre, size, augment)
+            cuts.append(self._cut_out(which, matrix))
+            if cuts[-1].ground >= GROUND:
                 break
+        cut = max(cuts, key=lambda one: one.ground)
+        pixels, valid = warp(cut.pixels, cut.valid, cut.inner, size)
+        matrix = cut.matrix
         shapes = self.truths[which].shapes(covering_box(matrix, size), matrix, valid)
         pixels = recolour(pixels, rng, augment)
         return Sample(np.where(valid[..., None], pixels, 0), valid, tuple(shapes))
 
-    def _pixels(self, which: int, matrix: NDArray[np.float64]) -> tuple[Pixels, Flags]:
-        """What a scene shows under a matrix, and where it is valid."""
+    def _cut_out(self, which: int, matrix: NDArray[np.float64]) -> _Cut:
+        """The scene pixels that a matrix needs, and how much of the sample will be ground."""
         box = covering_box(matrix, self.feeding.size)
         pixels, valid = self.scenes[which].read(box, TRAIN)
-        shift = matrix.copy()
-        shift[:, 2] += matrix[:, :2] @ (box.x0, box.y0)
-        return warp(pixels, valid, shift, self.feeding.size)
+        inner = matrix.copy()
+        inner[:, 2] += matrix[:, :2] @ (box.x0, box.y0)
+        points = (_coarse(self.feeding.size) - inner[:, 2]) @ np.linalg.inv(inner[:, :2]).T
+        x, y = points.astype(np.int64).T
+        return _Cut(pixels, valid, matrix, inner, float(valid[y, x].mean()))
+
+
+def _coarse(size: int) -> NDArray[np.float64]:
+    """Points (256, 2) spread evenly over a sample."""
+    steps = (np.arange(16) + 0.5) * size / 16
+    return np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 2)
 
 
 def with_buildings(sample: Sample, donor: Sample, rng: np.random.Generator) -> Sample:
