@@ -29,6 +29,17 @@ class RoiTarget(NamedTuple):
     at: NDArray[np.bool_]  # (M, M) cells that hold a corner: where `offset` is defined
 
 
+class RoiSketch(NamedTuple):
+    """What the maps of R frames are drawn from, all in cells; E edges, P corners of all frames."""
+
+    edges: NDArray[np.float64]  # (E, 4) x, y of the start, x, y of the end; of all rings
+    edge_of: NDArray[np.int64]  # (E,) the frame that the edge lies in
+    cells: NDArray[np.int64]  # (P, 2) column and row of the corner's cell; no cell twice in a frame
+    offsets: Floats  # (P, 2) the corner's place in it, 0..1, x then y
+    corner_of: NDArray[np.int64]  # (P,) the frame that the corner lies in
+    sigmas: NDArray[np.float64]  # (R,) standard deviation of its corners' Gaussians
+
+
 @dataclass(frozen=True)
 class RoiCodec:
     """How buildings become maps and back.
@@ -90,8 +101,49 @@ class RoiCodec:
         if corners is not None:
             points = points[np.concatenate(corners)]
         inside = ((points >= 0) & (points < m)).all(axis=1)
-        heatmap, offset, at = self._draw_points(points[inside], self._sigma(in_cells[0]))
+        side = in_cells[0].max(axis=0) - in_cells[0].min(axis=0)
+        heatmap, offset, at = self._draw_points(points[inside], float(self._sigma(side)))
         return RoiTarget(mask, heatmap, offset, at)
+
+    def sketch(
+        self,
+        buildings: Sequence[Rings],
+        frames: NDArray[np.floating],
+        corners: Sequence[Sequence[NDArray[np.bool_]]],
+    ) -> RoiSketch:
+        """What `encode` draws of many buildings, for whoever draws many at once.
+
+        Args:
+            buildings: R of them in tile pixels, outline first.
+            frames: (R, 4), one for each.
+            corners: for each ring of each building a flag (V,) per point, as in `encode`.
+        """
+        frames = np.asarray(frames, dtype=np.float64).reshape(-1, 4)
+        if not buildings:
+            none = np.zeros(0, np.int64)
+            return RoiSketch(
+                np.zeros((0, 4)), none, none.reshape(0, 2), np.zeros((0, 2), np.float32), none,
+                np.zeros(0),
+            )  # fmt: skip
+        points = np.vstack([ring for rings in buildings for ring in rings])
+        flags = np.concatenate([flag for some in corners for flag in some])
+        sizes = np.array([len(ring) for rings in buildings for ring in rings])
+        owner = np.repeat(np.arange(len(buildings)), [sum(map(len, b)) for b in buildings])
+        start = (points - frames[owner, :2]) / (frames[owner, 2:] - frames[owner, :2]) * self.cells
+        first = np.cumsum(sizes) - sizes
+        following = np.arange(1, len(points) + 1)
+        following[first + sizes - 1] = first  # a ring's last edge ends where its first begins
+        seen = flags & ((start >= 0) & (start < self.cells)).all(axis=1)
+        cell = np.floor(start[seen]).astype(np.int64)
+        place = (owner[seen] * self.cells + cell[:, 1]) * self.cells + cell[:, 0]
+        last = len(place) - 1 - np.unique(place[::-1], return_index=True)[1]
+        side = np.maximum.reduceat(start, first) - np.minimum.reduceat(start, first)
+        rings = np.array([len(some) for some in buildings])
+        sigmas = self._sigma(side[np.cumsum(rings) - rings])
+        return RoiSketch(
+            np.hstack([start, start[following]]), owner, cell[last],
+            (start[seen] - cell)[last].astype(np.float32), owner[seen][last], sigmas,
+        )  # fmt: skip
 
     def decode(
         self,
@@ -121,9 +173,10 @@ class RoiCodec:
         cells = np.stack([cols + offset[0, rows, cols], rows + offset[1, rows, cols]], axis=1)
         return self.to_pixels(cells.astype(np.float64), frame), heatmap[rows, cols].astype(float)
 
-    def _sigma(self, outline: Ring) -> float:
-        width, height = outline.max(axis=0) - outline.min(axis=0)
-        return max(0.5, self.spread * float(np.sqrt(max(width * height, 0.0))))
+    def _sigma(self, side: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Standard deviation in cells, of objects (..., 2) so wide and so high in cells."""
+        sigma: NDArray[np.float64] = np.maximum(0.5, self.spread * np.sqrt(side.prod(axis=-1)))
+        return sigma
 
     def _draw_points(self, points: Ring, sigma: float) -> tuple[Floats, Floats, NDArray[np.bool_]]:
         m = self.cells

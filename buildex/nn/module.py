@@ -76,11 +76,11 @@ class TrainingModule(lightning.LightningModule):
         rng = np.random.default_rng((learning.seed, self.global_step, self.global_rank))
         truth = sample_rois(batch.boxes, batch.shapes, found, self.codec, learning.rois, rng)
         mask, heatmap, offset = network.maps(pyramid, truth.frames)
-        losses["mask"] = learning.mask_weight * mask_loss(mask, truth.mask, learning.dice)
+        losses["mask"] = learning.mask_weight * mask_loss(mask, truth.maps.mask, learning.dice)
         if heatmap is not None and offset is not None:
             count = len(heatmap) if learning.heatmap_mean == "objects" else None
-            losses["heatmap"] = weight * focal_loss(heatmap, truth.heatmap, count=count)
-            losses["offset"] = weight * offset_loss(offset, truth.offset, truth.at)
+            losses["heatmap"] = weight * focal_loss(heatmap, truth.maps.heatmap, count=count)
+            losses["offset"] = weight * offset_loss(offset, truth.maps.offset, truth.maps.at)
         return losses
 
     def configure_gradient_clipping(

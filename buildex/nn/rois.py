@@ -18,6 +18,7 @@ from torchvision.ops import box_iou
 from buildex.geo.keypoints import RoiCodec
 from buildex.nn.batch import Shape
 from buildex.nn.detectors import Detections
+from buildex.nn.targets import RoiMapsTruth, draw
 
 CENTRE_JITTER = 0.08  # of the box's side, standard deviation
 SIZE_JITTER = 0.12  # of the logarithm of the side, standard deviation
@@ -28,10 +29,7 @@ class RoiTruth(NamedTuple):
     """Frames and the perfect answer for each."""
 
     frames: list[Tensor]  # B of (R_i, 4)
-    mask: Tensor  # (R, 1, M, M)
-    heatmap: Tensor  # (R, 1, M, M)
-    offset: Tensor  # (R, 2, M, M)
-    at: Tensor  # (R, 1, M, M) bool
+    maps: RoiMapsTruth
 
 
 def sample_rois(
@@ -52,29 +50,18 @@ def sample_rois(
         limit: frames per image, at most.
         rng: chance.
     """
-    frames, targets = [], []
-    for truth, buildings, detections in zip(boxes, shapes, found, strict=True):
+    frames, buildings, places = [], list[Shape](), list[NDArray[np.float64]]()
+    for truth, mine, detections in zip(boxes, shapes, found, strict=True):
         chosen, owner = _choose(truth, detections, limit, rng)
-        mine = codec.frames(chosen)
-        frames.append(torch.from_numpy(mine).to(truth))
-        targets += [
-            codec.encode(buildings[k].rings, frame, buildings[k].corners)
-            for frame, k in zip(mine, owner, strict=True)
-        ]
-    m, device = codec.cells, boxes[0].device
-
-    def stacked(name: str, channels: int, dtype: type) -> Tensor:
-        arrays = [getattr(target, name) for target in targets]
-        whole = np.stack(arrays) if arrays else np.zeros((0, channels, m, m), dtype)
-        return torch.from_numpy(whole.reshape(-1, channels, m, m)).to(device)
-
-    return RoiTruth(
-        frames,
-        stacked("mask", 1, np.float32),
-        stacked("heatmap", 1, np.float32),
-        stacked("offset", 2, np.float32),
-        stacked("at", 1, np.bool_),
+        places.append(codec.frames(chosen))
+        frames.append(torch.from_numpy(places[-1]).to(truth))
+        buildings += [mine[k] for k in owner]
+    sketch = codec.sketch(
+        [shape.rings for shape in buildings],
+        np.vstack(places),
+        [shape.corners for shape in buildings],
     )
+    return RoiTruth(frames, draw(sketch, codec, boxes[0].device))
 
 
 def _choose(

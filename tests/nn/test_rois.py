@@ -29,7 +29,7 @@ def sample(detections, limit=6, seed=0, boxes=BOXES, shapes=SHAPES):
 def test_every_building_has_a_frame_that_shows_most_of_it():
     truth = sample(found())
     assert len(truth.frames[0]) == 2
-    assert (truth.mask.sum(dim=(1, 2, 3)) > 0.25 * 16 * 16).all()
+    assert (truth.maps.mask.sum(dim=(1, 2, 3)) > 0.25 * 16 * 16).all()
 
 
 def test_detections_on_a_building_are_learnt_from_and_others_are_not():
@@ -45,9 +45,9 @@ def test_a_detection_learns_the_maps_of_its_own_building():
     truth = sample(found(box))
     frame = CODEC.frames(np.array(box))[0]
     target = CODEC.encode(SHAPES[1].rings, frame)
-    assert np.array_equal(truth.mask[-1, 0].numpy(), target.mask)
-    assert np.array_equal(truth.offset[-1].numpy(), target.offset)
-    assert truth.at[-1].sum() == 4
+    assert np.array_equal(truth.maps.mask[-1, 0].numpy(), target.mask)
+    assert np.array_equal(truth.maps.offset[-1].numpy(), target.offset)
+    assert truth.maps.at[-1].sum() == 4
 
 
 def test_there_are_never_more_frames_than_asked_for_and_half_may_be_detections():
@@ -59,15 +59,15 @@ def test_there_are_never_more_frames_than_asked_for_and_half_may_be_detections()
 def test_points_that_are_no_corners_are_not_learnt():
     hidden = [Shape(SHAPES[0].rings, (np.array([True, False, False, True]),))]
     truth = sample(found(), boxes=BOXES[:1], shapes=hidden)
-    assert truth.at.sum() == 2
-    assert (truth.heatmap == 1).sum() == 2
+    assert truth.maps.at.sum() == 2
+    assert (truth.maps.heatmap == 1).sum() == 2
 
 
 def test_an_image_without_buildings_gives_no_frame():
     truth = sample(found([0.0, 0.0, 9.0, 9.0]), boxes=torch.zeros(0, 4), shapes=())
     assert truth.frames[0].shape == (0, 4)
-    assert truth.mask.shape == truth.at.shape == (0, 1, 16, 16)
-    assert truth.offset.shape == (0, 2, 16, 16)
+    assert truth.maps.mask.shape == truth.maps.at.shape == (0, 1, 16, 16)
+    assert truth.maps.offset.shape == (0, 2, 16, 16)
 
 
 def test_chance_is_the_generator_s():
