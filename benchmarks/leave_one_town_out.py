@@ -4,13 +4,12 @@
         --pretrained ../shared/weights/efficientnet_lite2_imagenet_encoder.safetensors \
         --config benchmarks/left_out.toml --first-steps 400 --steps 350
 
-DATASET are folders that `buildex tile` made (`benchmarks/make_model.py` leaves such ones) of all
-training scenes, and rendered ones if wanted. Of each town that is left out no tile is learnt from,
-nothing of it chooses weights or threshold: the last (averaged) weights are taken, and
-`--threshold` is the same for all. `--first-steps` of all four are one and the same: they see
-rendered towns alone. The drawing goes through predict's and score's own paths.
-Interrupted, the same command goes on; WORK/TOWN holds figures, layers and an overlay of each
-scene. Needs nothing but what `buildex train` needs, and `buildex predict`.
+What is not there yet is trained first (`left_out_training.py`, which may have run on a machine with
+a GPU: put its WORK here). Of each town that is left out no tile is learnt from, nothing of it
+chooses weights or threshold: the last (averaged) weights are taken, and `--threshold` is the same
+for all. `--first-steps` of all four are one and the same: they see rendered towns alone. The
+drawing goes through predict's and score's own paths. Interrupted, the same command goes on;
+WORK/TOWN holds figures, layers and an overlay of each scene.
 """
 
 from __future__ import annotations
@@ -21,22 +20,14 @@ import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from left_out_training import NONE, TOWNS, arguments, begin, run_of
+
 from buildex.cli.console import say, track
-from buildex.config import from_table, read_toml
 from buildex.errors import BuildexError
 from buildex.nn.device import choose_device, hardware
-from buildex.nn.recipe import TrainConfig
 from buildex.predicting import PredictConfig, draw_preview, open_model, predict
 from buildex.scoring import ScoreConfig, score
-from buildex.training import train
 
-TOWNS: Mapping[str, Sequence[str]] = {
-    "kampala": ("kampala",),
-    "catanduanes": ("catanduanes",),
-    "zanzibar": ("zanzibar", "zanzibar-val"),
-    "banepa": ("banepa-centre", "banepa-south-1", "banepa-south-2"),
-}
-RENDERED = {"town-*": 1.0, "*": 0.0}  # scene weights: `buildex demo` names its towns so
 FIGURES = {
     "pixel_iou": "IoU", "f1_50": "F1", "precision_50": "precision", "recall_50": "recall",
     "polis_m": "PoLiS m", "vertex_ratio": "vertices", "square_predicted": "square",
@@ -46,11 +37,14 @@ FIGURES = {
 
 def main() -> None:
     """Train and score what is missing, print the table."""
-    given = arguments()
+    parser = arguments(argparse.ArgumentParser(description="Train without a town, score on it."))
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--threshold", type=float, default=0.45, help="the same for all towns")
+    given = parser.parse_args()
     scenes = {path.parent.name: path.parent for path in given.data.glob("*/*/mosaic.tif")}
     rows: dict[str, dict[str, dict[str, float | None]]] = {}
     begun = begin(given)
-    for town in given.towns:
+    for town in (town for town in given.towns if town != NONE):
         done = given.work / town / "figures.json"
         if not done.is_file():
             say(f"without {town}")
@@ -62,43 +56,13 @@ def main() -> None:
     print(table(rows))
 
 
-def arguments() -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(description="Train without a town, score on it.")
-    parser.add_argument("work", type=Path)
-    parser.add_argument("--datasets", type=Path, nargs="+", required=True)
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--towns", nargs="+", choices=list(TOWNS), default=list(TOWNS))
-    parser.add_argument("--config", type=Path, help="TOML of settings, as of `buildex train`")
-    parser.add_argument("--pretrained", default="timm", help="as of `buildex train`")
-    parser.add_argument("--first-steps", type=int, default=0, help="on rendered towns alone")
-    parser.add_argument("--steps", type=int, default=600)
-    parser.add_argument("--batch-size", type=int, default=4)
-    parser.add_argument("--threshold", type=float, default=0.45, help="the same for all towns")
-    parser.add_argument("--device", default="auto")
-    return parser.parse_args()
-
-
-def begin(given: argparse.Namespace) -> dict[str, object]:
-    """What every town's training starts from: an encoder, or a network that saw rendered towns."""
-    encoder: dict[str, object] = {"pretrained": given.pretrained}
-    if not given.first_steps:
-        return encoder
-    say("rendered towns")
-    model = trained(given.work / "rendered", RENDERED, given.first_steps, encoder, given)
-    return {"pretrained": "none", "init": str(model)}
-
-
 def left_out(
     town: str, scenes: Sequence[Path], begun: Mapping[str, object], given: argparse.Namespace
 ) -> dict[str, dict[str, float | None]]:
     """Figures of each of a town's scenes, drawn by a network that has not seen the town."""
     folder = given.work / town
     folder.mkdir(parents=True, exist_ok=True)
-    settings = read_toml(given.config) if given.config else {}
-    weights = weights_without(TOWNS[town], settings.get("scene_weights", {}))
-    run = trained(folder / "run", weights, given.steps, begun, given)
-    model = open_model(str(run), given.device)
+    model = open_model(str(run_of(town, begun, given)), given.device)
     figures: dict[str, dict[str, float | None]] = {}
     for scene in scenes:
         out, mosaic = folder / f"{scene.name}.gpkg", str(scene / "mosaic.tif")
@@ -108,29 +72,6 @@ def left_out(
         report = score(out, scene / "buildings.geojson", ScoreConfig(), scene / "aoi.geojson")
         figures[scene.name] = report.as_dict()["figures"]
     return figures
-
-
-def trained(
-    run: Path, weights: Mapping[str, float], steps: int, begun: Mapping[str, object],
-    given: argparse.Namespace,
-) -> Path:  # fmt: skip
-    """The model folder of a run that sees scenes by weight; goes on with one begun before."""
-    if (run / "model" / "model.toml").is_file():
-        return run / "model"
-    settings = read_toml(given.config) if given.config else {}
-    settings |= {
-        "datasets": given.datasets, "output": run, "scene_weights": dict(weights), **begun,
-        "steps": steps, "batch_size": given.batch_size,
-        "samples_per_epoch": steps * given.batch_size, "device": given.device,
-        "resume": (run / "checkpoints" / "last.ckpt").is_file(), "overwrite": True,
-    }  # fmt: skip
-    return train(from_table(TrainConfig, settings), track=track, tell=say).model
-
-
-def weights_without(unseen: Sequence[str], weights: Mapping[str, float]) -> dict[str, float]:
-    """Weights of scenes, some never seen: the first glob that fits counts, so they come first."""
-    others = {glob: weight for glob, weight in weights.items() if glob not in unseen}
-    return dict.fromkeys(unseen, 0.0) | others
 
 
 def table(rows: Mapping[str, Mapping[str, Mapping[str, float | None]]]) -> str:

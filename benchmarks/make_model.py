@@ -24,7 +24,8 @@ from buildex.tiling import TileConfig, tile
 from buildex.training import TrainConfig, train
 
 STYLES = ("village", "suburb", "town", "bazaar", "camp", "estate")
-SEEDS = range(1000, 1024)
+SEEDS = range(1000, 1036)
+SIDE = 160  # metres
 STAGES = {  # each starts from the weights of the one before
     "drone_lite2.toml": "first",
     "drone_lite2_second.toml": "second",
@@ -78,7 +79,7 @@ def rendered(folder: Path, seed: int) -> Path:
     if not (town / "aoi.geojson").is_file():
         density = round(float(np.random.default_rng(seed).uniform(0.85, 1.6)), 2)
         style = STYLES[seed % len(STYLES)]
-        config = RenderConfig(seed=seed, width=100, height=100, style=style, density=density)
+        config = RenderConfig(seed=seed, width=SIDE, height=SIDE, style=style, density=density)
         write_town(town, render_town(config), overwrite=True)
     return town
 

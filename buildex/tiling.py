@@ -84,6 +84,9 @@ class TileConfig:
     format: Literal["png", "jpg", "tif"] = field(
         default="png", metadata=_help("File format of the images.")
     )
+    quality: int = field(
+        default=95, metadata=_help("Of JPEG images: 85 is a third of the bytes of 95.")
+    )
     workers: int | None = field(
         default=None, metadata=_help("Processes; else one per processor core.")
     )
@@ -100,6 +103,7 @@ class TileConfig:
             "negatives": 0 <= self.negatives <= 1,
             "min-kept": 0 <= self.min_kept <= 1,
             "min-valid": 0 <= self.min_valid <= 1,
+            "quality": 1 <= self.quality <= 100,
             "workers": self.workers is None or self.workers >= 1,
         }
         for name, good in checks.items():
@@ -183,7 +187,7 @@ def tile(
     partial = Partial(Path(out))
     partial.start({"options": _options(config), "scenes": [scene.info for scene in scenes]})
     try:
-        rules = CutRules(config.min_kept, config.min_valid, config.format)
+        rules = CutRules(config.min_kept, config.min_valid, config.format, config.quality)
         cutter = Cutter([scene.scene for scene in scenes], partial, rules)
         tiles, skipped = _cut(cutter, places, config, track)
         if not tiles:

@@ -108,7 +108,8 @@ def train(
     if first_process():
         provenance = {"hardware": made_on, **_provenance(config, datasets, fitted)}
         save_model(module.network, _card(config, learning.gsd, fitted, provenance), model)
-        _write_graphs(model, tell)
+        if config.graphs:
+            _write_graphs(model, tell)
     return TrainReport(config.output, model, fitted.steps, fitted.hours, fitted.best)
 
 

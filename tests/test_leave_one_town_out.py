@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 from pathlib import Path
 
 import pytest
@@ -13,25 +13,33 @@ from buildex.nn.settings import Feeding
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 
-@pytest.fixture(scope="module")
-def bench():
-    path = BENCHMARKS / "leave_one_town_out.py"
-    spec = importlib.util.spec_from_file_location("leave_one_town_out", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+@pytest.fixture
+def bench(monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    return importlib.import_module("leave_one_town_out")
+
+
+@pytest.fixture
+def training(monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    return importlib.import_module("left_out_training")
 
 
 @pytest.mark.parametrize("town", ["kampala", "catanduanes", "zanzibar", "banepa"])
-def test_a_town_left_out_is_never_seen_and_the_others_keep_their_weights(bench, town):
+def test_a_town_left_out_is_never_seen_and_the_others_keep_their_weights(training, town):
     weights = read_toml(BENCHMARKS / "drone_lite2.toml")["scene_weights"]
     usual = Feeding(size=96, samples=4, scene_weights=weights)
     without = Feeding(
-        size=96, samples=4, scene_weights=bench.weights_without(bench.TOWNS[town], weights)
+        size=96, samples=4, scene_weights=training.weights_without(training.TOWNS[town], weights)
     )
-    for name, scenes in bench.TOWNS.items():
+    for name, scenes in training.TOWNS.items():
         for scene in scenes:
             assert without.weight(scene) == (0.0 if name == town else usual.weight(scene)), scene
+
+
+def test_leaving_nothing_out_keeps_all_weights(training):
+    weights = {"a": 2.0, "town-*": 0.5}
+    assert training.weights_without(training.TOWNS.get(training.NONE, ()), weights) == weights
 
 
 def test_the_mean_is_over_towns_and_leaves_out_what_is_not_known(bench):
@@ -45,8 +53,8 @@ def test_the_mean_is_over_towns_and_leaves_out_what_is_not_known(bench):
     assert "0.300" in last  # PoLiS, of town a alone
 
 
-def test_what_all_begin_with_has_seen_no_town(bench):
-    first = Feeding(size=96, samples=4, scene_weights=bench.RENDERED)
+def test_what_all_begin_with_has_seen_no_town(training):
+    first = Feeding(size=96, samples=4, scene_weights=training.RENDERED)
     assert first.weight("town-1003") == 1.0
-    assert not any(first.weight(scene) for scenes in bench.TOWNS.values() for scene in scenes)
+    assert not any(first.weight(scene) for scenes in training.TOWNS.values() for scene in scenes)
     assert first.weight("dhaka-0") == 0.0

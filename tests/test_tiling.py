@@ -113,6 +113,15 @@ def test_corners_are_told_from_points_of_the_cut(scene, tmp_path):
             assert entry["num_corners"] == entry["num_keypoints"]
 
 
+def test_jpegs_of_less_quality_have_fewer_bytes(scene, tmp_path):
+    sizes = []
+    for quality in (95, 70):
+        out = tmp_path / str(quality)
+        tile([scene], labels_of(scene), out, TileConfig(**SMALL, format="jpg", quality=quality))
+        sizes.append(sum(path.stat().st_size for path in out.glob("images/*/*.jpg")))
+    assert 0 < sizes[1] < 0.7 * sizes[0]
+
+
 @pytest.mark.parametrize("suffix", ["png", "jpg", "tif"])
 def test_images_show_the_ground(scene, tmp_path, suffix):
     tile([scene], labels_of(scene), tmp_path / "out", TileConfig(**SMALL, format=suffix))

@@ -23,6 +23,7 @@ from buildex.io import dataset as layout
 from buildex.io.partial import Partial
 from buildex.io.raster import Mosaic, Pixels, encoded
 
+FINE_COLOURS = 90  # JPEG quality from which colours have all their pixels
 LARGE = 8  # a part larger than a square of size / LARGE is annotated whatever its share
 
 QUICK = 2  # zlib's level: a quarter of the default's time, 6 % more bytes
@@ -63,11 +64,13 @@ class CutRules:
         min_kept: smallest share of a building in a tile that is annotated.
         min_valid: smallest share of valid pixels of a tile that is kept.
         suffix: file format of the images: `png`, `jpg` or `tif`.
+        quality: of `jpg`, 1 to 100; from 90 colours are kept as fine as brightness.
     """
 
     min_kept: float
     min_valid: float
     suffix: str
+    quality: int = 95
 
 
 class Cutter:
@@ -147,7 +150,10 @@ class Cutter:
             return encoded(image, scene.mosaic.grid.crop(box))
         picture = Image.fromarray(image)
         if self.rules.suffix == "jpg":
-            return _picture(picture, "JPEG", quality=95, subsampling=0)
+            quality = self.rules.quality
+            return _picture(
+                picture, "JPEG", quality=quality, subsampling=0 if quality >= FINE_COLOURS else 2
+            )
         return _picture(picture, "PNG", compress_level=QUICK)
 
 

@@ -137,6 +137,7 @@ class TrainConfig:
         "auto", "auto is bf16 where the device multiplies it natively."
     )
     seed: int = option(0, "Seed of all chance.")
+    graphs: bool = option(True, "Write the model's ONNX graphs, too.")
 
     def __post_init__(self) -> None:
         if self.cells % 2:

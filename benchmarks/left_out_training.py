@@ -1,0 +1,168 @@
+"""Train networks that have not seen one of the towns, several at once; needs no geographic library.
+
+    python benchmarks/left_out_training.py WORK --datasets DATASET... \
+        --pretrained ../shared/weights/efficientnet_lite2_imagenet_encoder.safetensors \
+        --config benchmarks/left_out.toml --steps 350
+
+DATASET are folders that `buildex tile` made of all training scenes, and rendered ones if wanted. Of
+the town that is left out no tile is learnt from, nothing of it chooses weights: the last (averaged)
+weights are taken. WORK/TOWN/run/model is what comes out; the town `none` leaves nothing out. Each
+run is a process of its own, so that runs share a GPU (`--at-once`); runs that are complete are
+kept, others go on. `--seconds` measures how long a step takes beside the others and fits the steps
+into that time. `leave_one_town_out.py` scores what lies in WORK; so a machine with a GPU needs only
+what `buildex train` needs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from buildex.cli.console import say, track
+from buildex.config import from_table, read_toml
+from buildex.errors import BuildexError
+from buildex.nn.recipe import TrainConfig
+from buildex.training import train
+
+TOWNS: Mapping[str, Sequence[str]] = {
+    "kampala": ("kampala",),
+    "catanduanes": ("catanduanes",),
+    "zanzibar": ("zanzibar", "zanzibar-val"),
+    "banepa": ("banepa-centre", "banepa-south-1", "banepa-south-2"),
+}
+NONE = "none"
+RENDERED = {"town-*": 1.0, "*": 0.0}  # scene weights: `buildex demo` names its towns so
+TRIAL = 120  # steps from which `--seconds` is reckoned ...
+SETTLED = 60  # ... after these
+RESERVE = 0.9  # share of the seconds that are planned for, all told
+STARTING = 15.0  # seconds until a run's first step
+
+
+def arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """The options that all scripts here share."""
+    parser.add_argument("work", type=Path)
+    parser.add_argument("--datasets", type=Path, nargs="+", required=True)
+    parser.add_argument("--towns", nargs="+", choices=[*TOWNS, NONE], default=list(TOWNS))
+    parser.add_argument("--config", type=Path, help="TOML of settings, as of `buildex train`")
+    parser.add_argument("--pretrained", default="timm", help="as of `buildex train`")
+    parser.add_argument("--init", help="a model to start from, as of `buildex train`")
+    parser.add_argument("--first-steps", type=int, default=0, help="on rendered towns alone")
+    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--batch-size", type=int, default=4)
+    parser.add_argument("--workers", type=int, default=1, help="that cut samples, of each run")
+    parser.add_argument("--device", default="auto")
+    return parser
+
+
+def main() -> None:
+    """Train what is missing."""
+    parser = argparse.ArgumentParser(description="Train without a town.")
+    arguments(parser)
+    parser.add_argument("--at-once", type=int, default=1, help="runs side by side")
+    parser.add_argument("--seconds", type=float, help="in which all runs are to be done")
+    given = parser.parse_args()
+    begun = begin(given)
+    if len(given.towns) == 1 and given.seconds is None:
+        run_of(given.towns[0], begun, given)
+        return
+    steps = given.steps if given.seconds is None else fitting_steps(given)
+    say(f"{steps} steps each")
+    side_by_side(given, given.work, steps)
+
+
+def begin(given: argparse.Namespace) -> dict[str, object]:
+    """What every town's training starts from: an encoder, or a network that learnt before."""
+    if given.init:
+        return {"pretrained": "none", "init": given.init}
+    encoder: dict[str, object] = {"pretrained": given.pretrained}
+    if not given.first_steps:
+        return encoder
+    model = trained(given.work / "rendered", RENDERED, given.first_steps, encoder, given)
+    return {"pretrained": "none", "init": str(model)}
+
+
+def fitting_steps(given: argparse.Namespace) -> int:
+    """How many steps fit into the time, by a trial of all runs side by side."""
+    started = time.monotonic()
+    trial = given.work / "trial"
+    side_by_side(given, trial, TRIAL)
+    pace = []
+    for town in given.towns:
+        with (trial / town / "run" / "metrics.csv").open(encoding="utf-8") as table:
+            rows = [(int(r["step"]), float(r["seconds"])) for r in csv.DictReader(table)]
+        (first, before), (last, after) = next(r for r in rows if r[0] >= SETTLED), rows[-1]
+        pace.append((after - before) / (last - first))
+    left = given.seconds - (time.monotonic() - started)
+    say(f"seconds a step: {', '.join(f'{one:.3f}' for one in pace)}; {left:.0f} s left")
+    return int((RESERVE * left - STARTING) / max(pace))
+
+
+def side_by_side(given: argparse.Namespace, work: Path, steps: int) -> None:
+    """One process for each town, `--at-once` of them at a time.
+
+    Raises:
+        SystemExit: if one fails.
+    """
+    common = [
+        "--datasets", *map(str, given.datasets), "--steps", str(steps),
+        "--pretrained", given.pretrained, "--batch-size", str(given.batch_size),
+        "--workers", str(given.workers), "--device", given.device,
+        "--first-steps", str(given.first_steps),
+    ]  # fmt: skip
+    common += ["--config", str(given.config)] if given.config else []
+    common += ["--init", given.init] if given.init else []
+
+    def start(town: str) -> int:
+        command = [sys.executable, __file__, str(work), *common, "--towns", town]
+        work.mkdir(parents=True, exist_ok=True)
+        with (work / f"{town}.log").open("w", encoding="utf-8") as log:
+            return subprocess.run(command, stdout=log, stderr=log, check=False).returncode
+
+    with ThreadPoolExecutor(given.at_once) as pool:
+        codes = dict(zip(given.towns, pool.map(start, given.towns), strict=True))
+    broken = [town for town, code in codes.items() if code]
+    if broken:
+        raise SystemExit(f"left_out_training: {', '.join(broken)} failed, see the .log in {work}")
+
+
+def run_of(town: str, begun: Mapping[str, object], given: argparse.Namespace) -> Path:
+    """The model folder of the run without a town; trained if it is not there yet."""
+    settings = read_toml(given.config) if given.config else {}
+    weights = weights_without(TOWNS.get(town, ()), settings.get("scene_weights", {}))
+    return trained(given.work / town / "run", weights, given.steps, begun, given)
+
+
+def trained(
+    run: Path, weights: Mapping[str, float], steps: int, begun: Mapping[str, object],
+    given: argparse.Namespace,
+) -> Path:  # fmt: skip
+    """The model folder of a run that sees scenes by weight; goes on with one begun before."""
+    if (run / "model" / "model.toml").is_file():
+        return run / "model"
+    settings = read_toml(given.config) if given.config else {}
+    settings |= {
+        "datasets": given.datasets, "output": run, "scene_weights": dict(weights), **begun,
+        "steps": steps, "batch_size": given.batch_size, "workers": given.workers,
+        "samples_per_epoch": steps * given.batch_size, "device": given.device, "graphs": False,
+        "resume": (run / "checkpoints" / "last.ckpt").is_file(), "overwrite": True,
+    }  # fmt: skip
+    return train(from_table(TrainConfig, settings), track=track, tell=say).model
+
+
+def weights_without(unseen: Sequence[str], weights: Mapping[str, float]) -> dict[str, float]:
+    """Weights of scenes, some never seen: the first glob that fits counts, so they come first."""
+    others = {glob: weight for glob, weight in weights.items() if glob not in unseen}
+    return dict.fromkeys(unseen, 0.0) | others
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except BuildexError as error:
+        raise SystemExit(f"left_out_training: {error}") from None
