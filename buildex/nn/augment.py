@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,10 +90,19 @@ def warp(
     image = Image.fromarray(pixels).transform(
         (size, size), affine, data, resample=Image.Resampling.BILINEAR
     )
+    if valid.all() and _covers(valid.shape, inverse, shift, size):
+        return np.array(image), np.ones((size, size), dtype=bool)
     mask = Image.fromarray(valid.astype(np.uint8)).transform(
         (size, size), affine, data, resample=Image.Resampling.NEAREST
     )
     return np.array(image), np.array(mask).astype(bool)
+
+
+def _covers(shape: tuple[int, ...], inverse: NDArray[Any], shift: NDArray[Any], size: int) -> bool:
+    """Whether a sample's pixels all come from within an image of `shape`."""
+    corners = np.array([[0, 0], [size, 0], [size, size], [0, size]]) @ inverse.T + shift
+    inside = (corners >= 0) & (corners <= np.array([shape[1], shape[0]]))
+    return bool(inside.all())
 
 
 def recolour(pixels: Pixels, rng: np.random.Generator, augment: Augment) -> Pixels:

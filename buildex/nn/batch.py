@@ -73,6 +73,10 @@ class Scene(Protocol):
         """Pixels (h, w, 3) of a box, and where they are valid."""
         ...
 
+    def decode(self, split: str) -> None:
+        """Get ready to read a split often."""
+        ...
+
 
 class Shape(NamedTuple):
     """A building as a sample shows it."""
@@ -202,6 +206,12 @@ class Crops(Dataset[Sample]):
             [feeding.weight(self.scenes[i].name) * tile.valid_fraction for i, tile in self.tiles]
         )
         self.chances = chances / chances.sum()
+
+    def decode(self) -> None:
+        """Get all scenes that are seen ready to be read, before processes are forked."""
+        for scene in self.scenes:
+            if self.feeding.weight(scene.name) > 0:
+                scene.decode(TRAIN)
 
     def __getitem__(self, index: int) -> Sample:
         """Cut one sample; now and then with buildings of another one."""

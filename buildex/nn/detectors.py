@@ -18,6 +18,7 @@ from torchvision.models.detection.image_list import ImageList
 from buildex.nn.backbone import Pyramid
 
 FCOS_LEVELS = {"p3": 8, "p4": 16, "p5": 32, "p6": 64, "p7": 128}
+PROPOSED = 400  # points per image whose boxes the heads may learn from
 FEWEST_POSITIVE = 8  # points per image by which the class loss is divided at least
 
 
@@ -123,6 +124,21 @@ class FcosDetector(nn.Module):
             "cls": parts["classification"],
             "reg": parts["bbox_regression"] + parts["bbox_ctrness"],
         }
+
+    @torch.no_grad()
+    def propose(self, output: DetectorOutput) -> list[Tensor]:
+        """The boxes (K, 4) of the surest points of each image, best first, for heads to learn from.
+
+        Neither thresholds nor non-maximum suppression: all images at once, in a few operations.
+        """
+        head = output.head
+        sure = (head["cls_logits"].sigmoid() * head["bbox_ctrness"].sigmoid())[..., 0]
+        points = sure.topk(min(PROPOSED, sure.shape[1]), dim=1).indices[..., None].expand(-1, -1, 4)
+        anchors = torch.stack(output.anchors).gather(1, points)
+        boxes: Tensor = self.fcos.box_coder.decode(
+            head["bbox_regression"].gather(1, points), anchors
+        )
+        return list(boxes)
 
     @torch.no_grad()
     def detect(self, output: DetectorOutput) -> list[Detections]:

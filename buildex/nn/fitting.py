@@ -63,6 +63,7 @@ class Loaders(lightning.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Batch]:
         """Crops, this process's share."""
         sampler = EpochSampler(self.feeding.samples, *self._share())
+        self.crops.decode()
         return self._loader(self.crops, sampler, self.feeding.batch_size)
 
     def val_dataloader(self) -> DataLoader[Batch] | list[Any]:

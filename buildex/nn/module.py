@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import time
+from typing import Any
 
 import lightning
 import numpy as np
@@ -29,6 +31,33 @@ from buildex.nn.validation import THRESHOLDS, measures, no_sums, tile_sums
 MOST_LOST = 20  # steps in a row
 
 
+class Clock:
+    """How much of a training's time is over, in all its sessions.
+
+    Args:
+        seconds: in all; 0 for no end.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds, self.before = seconds, 0.0
+        self._started: float | None = None
+
+    def start(self) -> None:
+        """Begin a session."""
+        self._started = time.monotonic()
+
+    @property
+    def spent(self) -> float:
+        """Seconds of all sessions."""
+        now = 0.0 if self._started is None else time.monotonic() - self._started
+        return self.before + now
+
+    @property
+    def done(self) -> float:
+        """Share of the time that is over, 0..1; 0 without an end."""
+        return min(1.0, self.spent / self.seconds) if self.seconds else 0.0
+
+
 class TrainingModule(lightning.LightningModule):
     """A network, its losses, its optimiser and its validation.
 
@@ -44,6 +73,7 @@ class TrainingModule(lightning.LightningModule):
         freeze(network.backbone.encoder, learning.frozen_stages, learning.freeze_depthwise)
         self._sums = no_sums()
         self._lost = 0  # steps in a row whose gradient was no number
+        self.clock = Clock(learning.hours * 3600)
         self.train()  # Lightning takes the modes of all parts as they are
 
     def train(self, mode: bool = True) -> TrainingModule:
@@ -52,6 +82,23 @@ class TrainingModule(lightning.LightningModule):
         if mode and self.learning.freeze_norms:
             freeze_statistics(self.network)
         return self
+
+    def on_train_start(self) -> None:
+        """Start the clock."""
+        self.clock.start()
+
+    def on_train_batch_end(self, *_: object) -> None:
+        """End training when the time is over."""
+        over = self.trainer.strategy.reduce_boolean_decision(self.clock.done >= 1, all=False)
+        self.trainer.should_stop |= over
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the time spent."""
+        checkpoint["spent"] = self.clock.spent
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on with the time that is left."""
+        self.clock.before = float(checkpoint.get("spent", 0.0))
 
     def training_step(self, batch: Batch, _index: int) -> Tensor:
         """The loss of a batch; its parts are logged as `train/...`."""
@@ -72,7 +119,7 @@ class TrainingModule(lightning.LightningModule):
         learning, weight = self.learning, self.learning.polygon_weight
         pyramid, output = network(batch.images, batch.valid)
         losses: dict[str, Tensor] = network.detector.losses(output, batch.boxes)
-        found = network.detector.detect(output)
+        found = network.detector.propose(output)
         rng = np.random.default_rng((learning.seed, self.global_step, self.global_rank))
         truth = sample_rois(batch.boxes, batch.shapes, found, self.codec, learning.rois, rng)
         mask, heatmap, offset = network.maps(pyramid, truth.frames)
@@ -134,15 +181,15 @@ class TrainingModule(lightning.LightningModule):
         """AdamW or Adam; the learning rate rises, then stays or falls along half a cosine."""
         learning = self.learning
         optimiser = AdamW if learning.optimiser == "adamw" else Adam
-        optimizer = optimiser(self._groups(), lr=learning.lr)
+        fused = self.device.type == "cuda"  # else hundreds of small kernels a step
+        optimizer = optimiser(self._groups(), lr=learning.lr, fused=fused)
 
         def factor(step: int) -> float:
-            if step < learning.warmup:
-                return (step + 1) / learning.warmup
-            if learning.schedule == "constant":
-                return 1.0
+            rise = min(1.0, (step + 1) / learning.warmup) if learning.warmup else 1.0
+            if learning.schedule == "constant" or step < learning.warmup:
+                return rise
             rest = max(1, learning.steps - learning.warmup)
-            done = min(1.0, (step - learning.warmup) / rest)
+            done = min(1.0, max((step - learning.warmup) / rest, self.clock.done))
             return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done))
 
         return {

@@ -107,6 +107,10 @@ class RcnnDetector(nn.Module):
         closer: tuple[Tensor, Tensor] = fastrcnn_loss(logits, regression, kinds, shifts)
         return {"cls": found[0] + closer[0], "reg": found[1] + closer[1]}
 
+    def propose(self, output: RcnnOutput) -> list[Tensor]:
+        """The boxes (K, 4) found in each image, best first, for heads to learn from."""
+        return [found.boxes for found in self.detect(output)]
+
     @torch.no_grad()
     def detect(self, output: RcnnOutput) -> list[Detections]:
         """The boxes left after thresholds and non-maximum suppression, for each image."""

@@ -35,6 +35,7 @@ RANGES: dict[str, tuple[float, float]] = {  # least and most
     "scale_low": (0.1, 10),
     "scale_high": (0.1, 10),
     "workers": (0, math.inf),
+    "hours": (0, math.inf),
 }
 P = TypeVar("P")
 
@@ -86,6 +87,9 @@ class TrainConfig:
     spread: float = option(0.025, "Width of a corner's Gaussian, as a share of the object's size.")
 
     steps: int = option(20000, "Optimiser steps, rounded up to whole epochs.")
+    hours: float = option(
+        0.0, "Time in which the learning rate falls and training ends, if `steps` do not end it."
+    )
     samples_per_epoch: int = option(2000, "Samples between two validations.")
     batch_size: int = option(4, "Samples per step and device.")
     accumulate: int = option(1, "Batches whose gradients make one step.")

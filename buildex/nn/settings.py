@@ -54,7 +54,8 @@ class Learning:
     """How a network learns.
 
     Attributes:
-        steps: optimiser steps in all: the learning rate ends there.
+        steps: optimiser steps in all: the learning rate ends there ...
+        hours: ... or, if that comes first, after so much time; 0 for never.
         lr: learning rate of pyramid and heads, at its highest.
         encoder_lr: the encoder's, as a share of it.
         optimiser: AdamW, or the paper's Adam, whose decay is part of the gradient.
@@ -75,6 +76,7 @@ class Learning:
     """
 
     steps: int
+    hours: float = 0.0
     lr: float = 1e-3
     encoder_lr: float = 0.3
     optimiser: Optimiser = "adamw"

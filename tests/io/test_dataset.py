@@ -1,5 +1,6 @@
 import json
 import pickle
+import shutil
 import subprocess
 import sys
 
@@ -152,3 +153,17 @@ def test_the_fingerprint_tells_datasets_apart(made, tmp_path):
     assert Dataset.open(tmp_path / "copy").fingerprint == Dataset.open(made[0]).fingerprint
     index.write_text(index.read_text() + "\n")
     assert Dataset.open(tmp_path / "copy").fingerprint != Dataset.open(made[0]).fingerprint
+
+
+def test_tiles_decoded_ahead_are_not_read_again_and_show_the_same(made, tmp_path):
+    folder = shutil.copytree(made[0], tmp_path / "copy")
+    plain, ahead = Dataset.open(made[0]), Dataset.open(folder)
+    scene = ahead.scenes[0]
+    (split, *_) = ahead.splits
+    scene.decode(split)
+    tile = scene.tiles(split)[0]
+    wanted = plain.scenes[0].read(tile.box, split)
+    tile.image.unlink()
+    image, valid = scene.read(tile.box, split)
+    assert np.array_equal(image, wanted[0])
+    assert np.array_equal(valid, wanted[1])

@@ -6,7 +6,13 @@ import pytest
 import torch
 from torchvision.models.detection._utils import BoxLinearCoder
 
-from buildex.nn.detectors import FCOS_LEVELS, FEWEST_POSITIVE, DetectorOutput, FcosDetector
+from buildex.nn.detectors import (
+    FCOS_LEVELS,
+    FEWEST_POSITIVE,
+    PROPOSED,
+    DetectorOutput,
+    FcosDetector,
+)
 
 SIZE = 128
 CHANNELS = 64  # torchvision's towers have 32 groups of them
@@ -86,6 +92,17 @@ def test_the_right_answer_is_found(detector):
     assert len(found.boxes) == 1
     assert torch.allclose(found.boxes[0], BOX, atol=1e-3)
     assert found.scores[0] > 0.8
+
+
+def test_the_surest_points_propose_their_boxes_for_every_image(detector):
+    output, _ = perfect(detector)
+    twice = output._replace(
+        head={name: torch.cat([value, value]) for name, value in output.head.items()},
+        anchors=output.anchors * 2,
+    )
+    for boxes in detector.propose(twice):
+        assert len(boxes) == min(PROPOSED, sum(output.per_level))
+        assert torch.allclose(boxes[: len(responsible()[0])], BOX, atol=1e-3)
 
 
 def test_where_nothing_is_said_nothing_is_found(detector):

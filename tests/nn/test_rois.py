@@ -6,7 +6,6 @@ import torch
 
 from buildex.geo.keypoints import RoiCodec
 from buildex.nn.batch import Shape
-from buildex.nn.detectors import Detections
 from buildex.nn.rois import sample_rois
 from tests.nn.made import rings_of
 
@@ -17,8 +16,7 @@ SHAPES = tuple(Shape(rings_of(points), (np.ones(4, bool),)) for points in CORNER
 
 
 def found(*boxes):
-    rows = torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
-    return Detections(rows, torch.ones(len(rows)))
+    return torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
 
 
 def sample(detections, limit=6, seed=0, boxes=BOXES, shapes=SHAPES):
@@ -50,10 +48,29 @@ def test_a_detection_learns_the_maps_of_its_own_building():
     assert truth.maps.at[-1].sum() == 4
 
 
-def test_there_are_never_more_frames_than_asked_for_and_half_may_be_detections():
+def test_of_many_detections_on_a_building_the_best_is_learnt_from():
     crowd = found(*[[20.0 + 0.1 * i, 20.0, 60.0, 50.0] for i in range(30)])
-    assert len(sample(crowd, limit=8).frames[0]) == 4 + 2
-    assert len(sample(crowd, limit=3).frames[0]) == 3
+    frames = sample(crowd).frames[0].tolist()
+    assert len(frames) == 2 + 1
+    assert pytest.approx(CODEC.frames(np.array([20.0, 20, 60, 50]))[0], abs=1e-4) in frames
+
+
+def test_there_are_never_more_frames_than_asked_for_and_half_may_be_detections():
+    on_both = found([21.0, 20, 60, 50], [71.0, 70, 90, 90])
+    assert len(sample(on_both, limit=8).frames[0]) == 2 + 2
+    assert len(sample(on_both, limit=3).frames[0]) == 3
+    frames = sample(on_both, limit=2).frames[0].tolist()
+    best = [CODEC.frames(box[None].numpy())[0] for box in on_both]
+    assert sum(pytest.approx(frame, abs=1e-4) in frames for frame in best) == 1
+
+
+def test_images_of_a_batch_keep_their_own_detections():
+    rng = np.random.default_rng(0)
+    on_second = found([21.0, 20, 60, 50])
+    found_in = [found(), on_second]
+    truth = sample_rois([BOXES[1:], BOXES], [SHAPES[1:], SHAPES], found_in, CODEC, 6, rng)
+    assert [len(frames) for frames in truth.frames] == [1, 3]
+    assert truth.maps.mask.shape[0] == 4
 
 
 def test_points_that_are_no_corners_are_not_learnt():
