@@ -38,6 +38,7 @@ class Augment:
         shade: chance of shadows.
         overgrow: chance of patches of ground over everything, as trees stand over roofs.
         paste: chance that buildings of another sample are put down.
+        lay: chance that straight-edged pieces of another sample's ground are put down.
     """
 
     scale_low: float = 0.7
@@ -51,9 +52,10 @@ class Augment:
     shade: float = 0.2
     overgrow: float = 0.2
     paste: float = 0.3
+    lay: float = 0.3
 
 
-NO_AUGMENT = Augment(1.0, 1.0, False, *[0.0] * 8)
+NO_AUGMENT = Augment(1.0, 1.0, False, *[0.0] * 9)
 
 
 def draw_matrix(

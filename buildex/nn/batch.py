@@ -19,7 +19,7 @@ from torch.utils.data import Dataset, Sampler
 from buildex.geo.boxes import PixelBox
 from buildex.geo.rings import Rings, area, bounds, clip, fill, transformed
 from buildex.nn.augment import draw_matrix, recolour, warp
-from buildex.nn.clutter import overgrow, paste, shade
+from buildex.nn.clutter import lay, overgrow, paste, shade
 from buildex.nn.settings import TRAIN, VAL, Feeding
 
 Pixels = NDArray[np.uint8]
@@ -220,6 +220,8 @@ class Crops(Dataset[Sample]):
         sample = self._cut(rng)
         if rng.random() < augment.paste:
             sample = with_buildings(sample, self._cut(rng), rng)
+        if rng.random() < augment.lay:
+            sample = with_ground(sample, self._cut(rng), rng)
         boxes = [bounds(shape.rings) for shape in sample.shapes]
         image = sample.image
         if rng.random() < augment.overgrow:
@@ -274,6 +276,18 @@ def with_buildings(sample: Sample, donor: Sample, rng: np.random.Generator) -> S
         for number, shift in placed
     ]
     return Sample(image, sample.valid, (*sample.shapes, *new))
+
+
+def with_ground(sample: Sample, donor: Sample, rng: np.random.Generator) -> Sample:
+    """A sample with pieces of another one's open ground, in the shapes of buildings."""
+    outlines = [shape.rings for shape in (*donor.shapes, *sample.shapes)]
+    boxes = [bounds(shape.rings) for shape in sample.shapes]
+    bare = donor.valid.copy()
+    for shape in donor.shapes:
+        x0, y0, x1, y1 = bounds(shape.rings)
+        bare[max(int(y0), 0) : int(np.ceil(y1)), max(int(x0), 0) : int(np.ceil(x1))] = False
+    image = lay(sample.image, sample.valid, boxes, (donor.image, bare), outlines, rng)
+    return sample._replace(image=image)
 
 
 def covering_box(matrix: NDArray[np.float64], size: int) -> PixelBox:

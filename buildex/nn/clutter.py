@@ -18,6 +18,7 @@ from buildex.geo.rings import Box, Ring, Rings, bounds, fill
 
 Pixels = NDArray[np.uint8]
 Weights = NDArray[np.float32]
+MOST_LAID = 3  # pieces of ground put down in one sample
 PLACES = 6  # that are tried for a building before it is left out
 ROOM = 8.0  # pixels between a building that is put down and those that are there
 SEAM = 0.7  # pixels by which its edge is softened
@@ -101,6 +102,42 @@ def paste(
                 placed.append(Placed(int(number), (dx, dy)))
                 break
     return (values + 0.5).clip(0, 255).astype(np.uint8), placed
+
+
+def lay(
+    pixels: Pixels,
+    free: NDArray[np.bool_],
+    boxes: Sequence[Box],
+    donor: tuple[Pixels, NDArray[np.bool_]],
+    outlines: Sequence[Rings],
+    rng: np.random.Generator,
+) -> Pixels:
+    """Open ground of another sample put down in the outlines of buildings: beds, courts, pads.
+
+    Else whatever has straight sides, or was put down by `paste`, would be a building.
+
+    Args:
+        pixels: (H, W, 3) of the sample that gets them.
+        free: (H, W), where it shows ground.
+        boxes: around its buildings.
+        donor: (H, W, 3) of the sample that the ground comes from, and (H, W), where it is open.
+        outlines: shapes to cut, in pixels of either.
+        rng: chance.
+    """
+    values = pixels.astype(np.float32)
+    height, width = free.shape
+    for number in rng.permutation(len(outlines))[:MOST_LAID]:
+        x0, y0, x1, y1 = bounds(outlines[number])
+        for _ in range(PLACES):
+            (u, v), (x, y) = (
+                (_shift(x0, x1, width, rng), _shift(y0, y1, height, rng)) for _ in range(2)
+            )
+            source, place = ((x0 + p, y0 + q, x1 + p, y1 + q) for p, q in ((u, v), (x, y)))
+            if _has_room(source, (), donor[1]) and _has_room(place, boxes, free):
+                shape = tuple(ring + np.array([u, v]) for ring in outlines[number])
+                _put(values, donor[0], shape, (x - u, y - v), np.zeros(2), 0.0)
+                break
+    return (values + 0.5).clip(0, 255).astype(np.uint8)
 
 
 def _shift(low: float, high: float, side: int, rng: np.random.Generator) -> int:

@@ -30,6 +30,7 @@ RANGES: dict[str, tuple[float, float]] = {  # least and most
     "average": (0, 0.99999),
     "overlap": (0, 1),
     "paste": (0, 1),
+    "lay": (0, 1),
     "proposal_overlap": (0, 1),
     "frozen_stages": (0, 5),
     "scale_low": (0.1, 10),
@@ -127,6 +128,8 @@ class TrainConfig:
         "Factor on the chances of haze, blur, noise, JPEG traces, shadows and trees over roofs.",
     )
     paste: float = option(0.3, "Chance that buildings of another sample are put into one.")
+
+    lay: float = option(0.3, "Chance that pieces of another sample's ground are put into one.")
 
     monitor: Literal["score", "iou", "instance_f1"] = option(
         "score", "Measure that chooses the best model: score is the mean of the other two."

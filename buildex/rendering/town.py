@@ -26,6 +26,7 @@ from buildex.rendering.clutter import (
     paint_rubble,
     paint_walls,
 )
+from buildex.rendering.decoys import paint_decoys
 from buildex.rendering.ground import paint_ground
 from buildex.rendering.layout import lay_out
 from buildex.rendering.light import draw_camera, draw_sun, lit, photographed, shadows
@@ -37,6 +38,7 @@ from buildex.rendering.styles import STYLES, Style, draw_ground
 
 # Towns lie near Zanzibar, each seed at a place of its own.
 CRS = "EPSG:32737"
+DECOYS = 20  # things that look like roofs, per hectare
 ORIGIN = (525_000.0, 9_318_000.0)
 
 StyleName = Literal["any", "village", "suburb", "town", "bazaar", "camp", "estate"]
@@ -134,6 +136,7 @@ def _paint(kit: Kit, plan: Plan, style: Style) -> None:
     ground = draw_ground(kit.rng)
     hectares = plan.width * plan.height / 1e4
     paint_ground(kit, plan, ground, style)
+    paint_decoys(kit, plan, ground, int(kit.rng.poisson(DECOYS * hectares)))
     paint_walls(kit, plan)
     paint_rubble(kit, plan, int(kit.rng.poisson(10 * hectares)))
     paint_litter(kit, plan, int(kit.rng.poisson(140 * hectares + 3 * len(plan.buildings))))

@@ -5,8 +5,8 @@ import pytest
 
 from buildex.geo.rings import bounds, fill
 from buildex.nn.augment import NO_AUGMENT, Augment
-from buildex.nn.batch import Crops, Sample, Shape, with_buildings
-from buildex.nn.clutter import overgrow, paste, shade
+from buildex.nn.batch import Crops, Sample, Shape, with_buildings, with_ground
+from buildex.nn.clutter import lay, overgrow, paste, shade
 from buildex.nn.settings import Feeding
 from tests.nn.made import PaintedScene, rings_of
 
@@ -104,3 +104,40 @@ def test_crops_hold_buildings_of_others_when_asked():
     scenes = [PaintedScene(houses=[[[100, 100], [130, 100], [130, 130], [100, 130]]])]
     assert max(len(Crops(scenes, plain)[k].shapes) for k in range(20)) == 1
     assert max(len(Crops(scenes, pasting)[k].shapes) for k in range(20)) == 2
+
+
+def laid(seed, bare, free=None, boxes=()):
+    free = np.ones((SIZE, SIZE), bool) if free is None else free
+    blue = np.full((SIZE, SIZE, 3), (0, 0, 200), np.uint8)
+    return lay(ground(), free, boxes, (blue, bare), [HERE], np.random.default_rng(seed))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_ground_is_put_down_in_the_outline_of_a_building_without_a_shadow(seed):
+    image = laid(seed, np.ones((SIZE, SIZE), bool))
+    blue = image[..., 2] > 145
+    assert blue.sum() == pytest.approx(30 * 30, rel=0.1)
+    rows, columns = np.nonzero(blue)
+    assert np.ptp(rows) in (29, 30)
+    assert np.ptp(columns) in (29, 30)
+    assert image.sum(axis=2).min() >= 200  # nothing is darker than what was put down
+
+
+def test_no_ground_comes_from_where_buildings_stand_nor_goes_onto_them():
+    everywhere, nowhere = np.ones((SIZE, SIZE), bool), np.zeros((SIZE, SIZE), bool)
+    for nothing in (
+        laid(0, nowhere), laid(0, everywhere, free=nowhere),
+        laid(0, everywhere, boxes=[(0.0, 0.0, SIZE, SIZE)]),
+    ):  # fmt: skip
+        assert np.array_equal(nothing, ground())
+
+
+def test_a_sample_with_another_s_ground_has_the_same_buildings():
+    free = np.ones((SIZE, SIZE), bool)
+    sample = Sample(with_roof(HERE), free, (shape_of(HERE),))
+    donor = Sample(np.full((SIZE, SIZE, 3), (0, 0, 200), np.uint8), free, (shape_of(THERE),))
+    new = with_ground(sample, donor, np.random.default_rng(3))
+    assert new.shapes == sample.shapes
+    inside = fill(HERE, SIZE, SIZE)
+    assert np.array_equal(new.image[inside], sample.image[inside])
+    assert not np.array_equal(new.image, sample.image)
