@@ -16,10 +16,12 @@ from buildex.geo.rings import fill, signed_area
 from buildex.io.vector import read_footprints
 from buildex.rendering import RenderConfig, RenderedTown, render_town, write_town
 from buildex.rendering.canvas import Canvas
+from buildex.rendering.decoys import KINDS, paint_decoys
 from buildex.rendering.layout import lay_out
-from buildex.rendering.light import Sun, jpeg_like, shadows
+from buildex.rendering.light import Sun, draw_sun, jpeg_like, shadows
 from buildex.rendering.noise import NoiseBank
-from buildex.rendering.styles import STYLES
+from buildex.rendering.roofs import Kit
+from buildex.rendering.styles import STYLES, draw_ground
 
 SMALL = RenderConfig(seed=1, width=40.0, height=30.0, style="town")
 
@@ -196,3 +198,30 @@ def test_files_are_never_overwritten_unasked(tmp_path):
 def test_impossible_settings_are_refused(wrong):
     with pytest.raises(ConfigError):
         RenderConfig(**wrong)
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "all"])
+def test_what_looks_like_a_roof_and_is_none_keeps_clear_of_buildings(kind, monkeypatch):
+    if kind != "all":
+        monkeypatch.setattr("buildex.rendering.decoys.KINDS", {kind: 1.0})
+    rng = np.random.default_rng(4)
+    plan = lay_out((60.0, 60.0), STYLES["suburb"], 1.0, rng)
+    kit = Kit(Canvas(600, 600, 0.1), draw_sun(rng), NoiseBank(rng), rng)
+    paint_decoys(kit, plan, draw_ground(rng), 30)
+    assert kit.canvas.color.any()
+    for building in plan.buildings:
+        patch = kit.canvas.patch(building.polygon.bounds)
+        if patch is not None:
+            assert not patch.color[patch.coverage(building.rings) == 1].any()
+
+
+def test_lorries_stand_and_courts_lie_flat(monkeypatch):
+    heights = {}
+    for kind in ("lorry", "court"):
+        monkeypatch.setattr("buildex.rendering.decoys.KINDS", {kind: 1.0})
+        rng = np.random.default_rng(4)
+        kit = Kit(Canvas(600, 600, 0.1), draw_sun(rng), NoiseBank(rng), rng)
+        paint_decoys(kit, lay_out((60.0, 60.0), STYLES["village"], 1.0, rng), draw_ground(rng), 9)
+        heights[kind] = float(kit.canvas.height.max())
+    assert heights["court"] == 0
+    assert heights["lorry"] > 1.5

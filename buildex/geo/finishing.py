@@ -33,12 +33,15 @@ class Finishing:
         surest: largest deviation of outlines whose corners are all sure keypoints.
         walls: how neighbours come to share one wall; its `smallest` drops what is too small.
         narrowest: what is narrower is no building, nor a part of one.
+        smallest_hole: a hole smaller than this is a light well or a dark spot of the roof, and
+            filled: mappers draw courtyards alone.
     """
 
     regularizing: Regularizing = field(default_factory=Regularizing)
     surest: float = 0.1
     walls: Walls = field(default_factory=Walls)
     narrowest: float = 0.5
+    smallest_hole: float = 10.0
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,7 @@ def squared(polygons: Polygons, settings: Finishing, sure: Values | None = None)
         sure: (N,) share of each one's vertices that are sure keypoints; 0 if not given.
     """
     usual = settings.regularizing
+    polygons = without_holes(polygons, settings.smallest_hole)
     polygons = without_spurs(polygons, settings.narrowest)
     out = regularize(polygons, usual)
     gentle = np.flatnonzero(sure >= SURE) if sure is not None else np.zeros(0, dtype=np.int64)
@@ -111,6 +115,17 @@ def described(walled: WallsResult, status: NDArray[np.str_], settings: Finishing
         "regularized": status[kept].astype(object),
     }
     return Finished(shapes, kept, columns)
+
+
+def without_holes(polygons: Polygons, smallest: float) -> Polygons:
+    """Polygons whose holes smaller than `smallest` (area) are filled; others stay as they are."""
+    out = polygons.copy()
+    for k in np.flatnonzero(shapely.get_num_interior_rings(polygons)):
+        outline = shapely.get_exterior_ring(polygons[k])
+        holes = [shapely.Polygon(ring) for ring in polygons[k].interiors]
+        kept = [hole.exterior for hole in holes if hole.area >= smallest]
+        out[k] = shapely.Polygon(outline, kept)
+    return out
 
 
 def without_spurs(polygons: Polygons, narrowest: float) -> Polygons:

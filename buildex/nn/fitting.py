@@ -196,7 +196,7 @@ def _callbacks(loop: Loop, validated: bool, track: Track) -> list[Callback]:
     """Progress, checkpoints, averaging and, where something is validated, the best network."""
     folder, best = loop.folder / "checkpoints", f"val/{loop.monitor}"
     callbacks: list[Callback] = [
-        Progress(track, loop.steps),
+        Progress(track, loop.steps, loop.hours),
         ModelCheckpoint(
             folder, "last", every_n_train_steps=loop.save_every, save_top_k=1,
             enable_version_counter=False,

@@ -111,10 +111,10 @@ class History(Callback):
 
 
 class Progress(Callback):
-    """Shows steps done by a `Track`."""
+    """Shows steps done by a `Track`; where the clock ends a run, how many are left is not known."""
 
-    def __init__(self, track: Track, steps: int) -> None:
-        self.track, self.steps = track, steps
+    def __init__(self, track: Track, steps: int, hours: float = 0.0) -> None:
+        self.track, self.steps, self.hours = track, steps, hours
         self._bar: Iterator[int] = iter(())
         self._shown = 0
 
@@ -122,7 +122,10 @@ class Progress(Callback):
         """Begin where the run stands."""
         self._shown = trainer.global_step
         left = range(trainer.global_step, self.steps)
-        self._bar = iter(self.track(left, total=len(left), label="training"))
+        if self.hours:
+            self._bar = iter(self.track(iter(left), label=f"training for {self.hours:g} h"))
+        else:
+            self._bar = iter(self.track(left, total=len(left), label="training"))
         next(self._bar, None)
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:

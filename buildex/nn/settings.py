@@ -103,6 +103,7 @@ class Loop:
         folder: of the run.
         epochs: validations in all.
         steps: optimiser steps in all.
+        hours: time after which training ends, if that comes first; 0 for never.
         accumulate: batches whose gradients make one step.
         clip: longest gradient; 0 for any.
         average: decay of the moving average of the weights; 0 for none.
@@ -118,6 +119,7 @@ class Loop:
     folder: Path
     epochs: int
     steps: int
+    hours: float = 0.0
     accumulate: int = 1
     clip: float = 5.0
     average: float = 0.998

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import shapely
 
-from buildex.geo.finishing import Finishing, finish, without_spurs
+from buildex.geo.finishing import Finishing, finish, without_holes, without_spurs
 from buildex.geo.footprints import object_array
 from buildex.geo.regularize import Regularizing
 
@@ -27,6 +27,17 @@ def test_a_small_step_goes_where_they_were_not():
 def test_without_a_word_on_sureness_outlines_are_squared_as_usual():
     done = finish(object_array([STEPPED]), np.ones(1), SETTINGS)
     assert done.columns["n_vertices"].tolist() == [4]
+
+
+def test_dark_spots_are_filled_and_courtyards_stay():
+    spot, court = shapely.box(1, 1, 3, 3), shapely.box(10, 10, 20, 20)
+    house = shapely.box(0, 0, 30, 30)
+    holed = house.difference(spot).difference(court)
+    plain, filled = without_holes(object_array([house, holed]), 10.0)
+    assert plain is house
+    assert filled.equals(house.difference(court))
+    done = finish(object_array([holed]), np.ones(1), SETTINGS)
+    assert len(done.polygons[0].interiors) == 1
 
 
 def test_a_spur_goes_and_a_house_without_one_stays_as_it_is():

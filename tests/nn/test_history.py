@@ -125,6 +125,19 @@ def test_progress_counts_the_steps_that_are_left():
     assert shown == [(3, "training"), 3, 4, 5]
 
 
+def test_where_the_clock_ends_a_run_nobody_says_how_many_steps_are_left():
+    shown = []
+
+    def track(items, *, total=None, label):
+        shown.append((total, hasattr(items, "__len__"), label))
+        yield from items
+
+    progress = Progress(track, steps=100, hours=0.5)
+    progress.on_train_start(Trainer(3), None)
+    progress.on_train_batch_end(Trainer(4))
+    assert shown == [(None, False, "training for 0.5 h")]
+
+
 @pytest.mark.parametrize(
     ("step", "validating", "saved"), [(7, False, 1), (0, False, 0), (7, True, 0)]
 )
