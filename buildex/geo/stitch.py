@@ -77,12 +77,15 @@ class Stitching:
         inside: share of the smaller one inside the larger from which they are one.
         smallest: area in pixels under which a building is dropped.
         seam: pixels; how far an outline may move where a seam's vertices are taken out.
+        larger: power of its area that a sighting's score is worth, where one of two stands for
+            both: networks are surer of parts of a roof than of the roof.
     """
 
     same: float = 0.5
     inside: float = 0.7
     smallest: float = 100.0
     seam: float = 4.0
+    larger: float = 0.4
 
 
 DEFAULT = Stitching()
@@ -194,11 +197,13 @@ def _buildings(seen: Sightings, kin: _Kin, settings: Stitching) -> Stitched:
     edge = np.logical_or.reduceat(seen.edge[order], starts)
     complete = several | ~seen.cut[order[starts]]
     rivals = _rivals(polygons, several, group, kin, settings)
-    # Complete ones first, then those seen by the tile that owns them, then by score.
-    best = np.lexsort((np.arange(len(starts)), -scores, ~owned, ~complete))
+    areas = shapely.area(polygons)  # none where nothing was left of a building
+    worth = scores * np.maximum(areas, 1.0) ** settings.larger
+    # Complete ones first, then those seen by the tile that owns them, then by their worth.
+    best = np.lexsort((np.arange(len(starts)), -worth, ~owned, ~complete))
     # A part that is alone goes, unless its tile owns it: the owner saw more and says no.
     usable = complete | owned
-    usable &= shapely.area(polygons) >= settings.smallest  # no area where nothing was left
+    usable &= areas >= settings.smallest
     kept = _without_doubles(best[usable[best]], *rivals)
     return Stitched(polygons, scores, sure, several, edge).take(kept)
 

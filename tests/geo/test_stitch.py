@@ -47,6 +47,13 @@ def test_a_whole_sighting_beats_a_cut_one_of_a_higher_score():
     assert [p.area for p in out.polygons] == [whole.area]
 
 
+@pytest.mark.parametrize(("surer", "stands"), [(0.7, "roof"), (0.95, "part")])
+def test_a_roof_stands_for_a_part_of_it_that_is_a_little_surer(surer, stands):
+    roof, part = shapely.box(5, 10, 45, 40), shapely.box(5, 10, 20, 40)
+    out = stitch(seen((roof, 0.6, LEFT, False), (part, surer, LEFT, False)), SMALL)
+    assert [p.area for p in out.polygons] == [{"roof": roof, "part": part}[stands].area]
+
+
 def test_parts_of_a_hall_become_one_without_a_vertex_on_the_seam():
     a, b = shapely.box(20, 10, 100, 40), shapely.box(60, 11, 150, 40.5)
     out = stitch(seen((a, 0.9, LEFT, True), (b, 0.8, RIGHT, True)), SMALL)
