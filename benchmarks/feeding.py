@@ -2,7 +2,7 @@
 
     python benchmarks/feeding.py DATASET...
 
-DATASET are folders that `buildex tile` made. One thread, medians of several rounds.
+DATASET are folders that `buildex tile` made. Processor seconds, medians of several rounds.
 """
 
 from __future__ import annotations

@@ -6,20 +6,17 @@
 
 DATASET are folders that `buildex tile` made of all training scenes, and rendered ones if wanted. Of
 the town that is left out no tile is learnt from, nothing of it chooses weights: the last (averaged)
-weights are taken. WORK/TOWN/run/model is what comes out; the town `none` leaves nothing out. Each
-run is a process of its own, so that runs share a GPU (`--at-once`); runs that are complete are
-kept, others go on. `--seconds` measures how long a step takes beside the others and fits the steps
-into that time. `leave_one_town_out.py` scores what lies in WORK; so a machine with a GPU needs only
-what `buildex train` needs.
+weights are taken. WORK/TOWN/run/model is what comes out; the town `none` leaves nothing out.
+`--at-once` runs are processes of their own, side by side, which a GPU serves by turns; runs that
+are complete are kept, others go on. `--hours` ends every run by the clock. `leave_one_town_out.py`
+scores what lies in WORK: a machine with a GPU needs only what `buildex train` needs.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import subprocess
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -38,10 +35,6 @@ TOWNS: Mapping[str, Sequence[str]] = {
 }
 NONE = "none"
 RENDERED = {"town-*": 1.0, "*": 0.0}  # scene weights: `buildex demo` names its towns so
-TRIAL = 120  # steps from which `--seconds` is reckoned ...
-SETTLED = 60  # ... after these
-RESERVE = 0.9  # share of the seconds that are planned for, all told
-STARTING = 15.0  # seconds until a run's first step
 
 
 def arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
@@ -54,6 +47,7 @@ def arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     parser.add_argument("--init", help="a model to start from, as of `buildex train`")
     parser.add_argument("--first-steps", type=int, default=0, help="on rendered towns alone")
     parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--hours", type=float, default=0.0, help="as of `buildex train`")
     parser.add_argument("--batch-size", type=int, default=4)
     parser.add_argument("--workers", type=int, default=1, help="that cut samples, of each run")
     parser.add_argument("--device", default="auto")
@@ -65,15 +59,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Train without a town.")
     arguments(parser)
     parser.add_argument("--at-once", type=int, default=1, help="runs side by side")
-    parser.add_argument("--seconds", type=float, help="in which all runs are to be done")
     given = parser.parse_args()
     begun = begin(given)
-    if len(given.towns) == 1 and given.seconds is None:
+    if len(given.towns) == 1:
         run_of(given.towns[0], begun, given)
-        return
-    steps = given.steps if given.seconds is None else fitting_steps(given)
-    say(f"{steps} steps each")
-    side_by_side(given, given.work, steps)
+    else:
+        side_by_side(given, begun)
 
 
 def begin(given: argparse.Namespace) -> dict[str, object]:
@@ -87,48 +78,34 @@ def begin(given: argparse.Namespace) -> dict[str, object]:
     return {"pretrained": "none", "init": str(model)}
 
 
-def fitting_steps(given: argparse.Namespace) -> int:
-    """How many steps fit into the time, by a trial of all runs side by side."""
-    started = time.monotonic()
-    trial = given.work / "trial"
-    side_by_side(given, trial, TRIAL)
-    pace = []
-    for town in given.towns:
-        with (trial / town / "run" / "metrics.csv").open(encoding="utf-8") as table:
-            rows = [(int(r["step"]), float(r["seconds"])) for r in csv.DictReader(table)]
-        (first, before), (last, after) = next(r for r in rows if r[0] >= SETTLED), rows[-1]
-        pace.append((after - before) / (last - first))
-    left = given.seconds - (time.monotonic() - started)
-    say(f"seconds a step: {', '.join(f'{one:.3f}' for one in pace)}; {left:.0f} s left")
-    return int((RESERVE * left - STARTING) / max(pace))
-
-
-def side_by_side(given: argparse.Namespace, work: Path, steps: int) -> None:
+def side_by_side(given: argparse.Namespace, begun: Mapping[str, object]) -> None:
     """One process for each town, `--at-once` of them at a time.
 
     Raises:
         SystemExit: if one fails.
     """
     common = [
-        "--datasets", *map(str, given.datasets), "--steps", str(steps),
-        "--pretrained", given.pretrained, "--batch-size", str(given.batch_size),
+        "--datasets", *map(str, given.datasets), "--steps", str(given.steps),
+        "--hours", str(given.hours), "--batch-size", str(given.batch_size),
         "--workers", str(given.workers), "--device", given.device,
-        "--first-steps", str(given.first_steps),
     ]  # fmt: skip
     common += ["--config", str(given.config)] if given.config else []
-    common += ["--init", given.init] if given.init else []
+    first = "init" if "init" in begun else "pretrained"
+    common += [f"--{first}", str(begun[first])]
 
     def start(town: str) -> int:
-        command = [sys.executable, __file__, str(work), *common, "--towns", town]
-        work.mkdir(parents=True, exist_ok=True)
-        with (work / f"{town}.log").open("w", encoding="utf-8") as log:
+        command = [sys.executable, __file__, str(given.work), *common, "--towns", town]
+        with (given.work / f"{town}.log").open("w", encoding="utf-8") as log:
             return subprocess.run(command, stdout=log, stderr=log, check=False).returncode
 
+    given.work.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(given.at_once) as pool:
         codes = dict(zip(given.towns, pool.map(start, given.towns), strict=True))
     broken = [town for town, code in codes.items() if code]
     if broken:
-        raise SystemExit(f"left_out_training: {', '.join(broken)} failed, see the .log in {work}")
+        raise SystemExit(
+            f"left_out_training: {', '.join(broken)} failed, see the .log in {given.work}"
+        )
 
 
 def run_of(town: str, begun: Mapping[str, object], given: argparse.Namespace) -> Path:
@@ -148,7 +125,8 @@ def trained(
     settings = read_toml(given.config) if given.config else {}
     settings |= {
         "datasets": given.datasets, "output": run, "scene_weights": dict(weights), **begun,
-        "steps": steps, "batch_size": given.batch_size, "workers": given.workers,
+        "steps": steps, "hours": given.hours,
+        "batch_size": given.batch_size, "workers": given.workers,
         "samples_per_epoch": steps * given.batch_size, "device": given.device, "graphs": False,
         "resume": (run / "checkpoints" / "last.ckpt").is_file(), "overwrite": True,
     }  # fmt: skip

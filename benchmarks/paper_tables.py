@@ -72,7 +72,7 @@ EFFECTS: Mapping[str, Table] = {
         "optimiser", "lr", "encoder_lr", "weight_decay", "schedule", "warmup", "clip"
     ),
     "average": of_paper("average"),
-    "augment": of_paper("scale_low", "scale_high", "turn", "light", "degrade", "paste"),
+    "augment": of_paper("scale_low", "scale_high", "turn", "light", "degrade", "paste", "lay"),
     "freezing": of_paper("freeze_depthwise", "freeze_norms"),
 }
 # Rows of a table: what the paper calls it, our system, the paper's mIoU in percent, F1, SSIM.

@@ -4,7 +4,7 @@
     RUN/metrics.csv     losses and measures; RUN/curves.png draws them
     RUN/checkpoints/    last.ckpt (to go on), best.ckpt (on validation)
     RUN/model/          the best network, ready for `buildex predict --model RUN/model`; where
-                        onnx is installed its graphs, too
+                        onnx is installed its graphs, too, unless they are not wanted
 
 Runs with torch, torchvision, timm and lightning alone: nothing here knows rasters. They are
 imported when training starts, because they take seconds.

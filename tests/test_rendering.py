@@ -222,6 +222,7 @@ def test_lorries_stand_and_courts_lie_flat(monkeypatch):
         rng = np.random.default_rng(4)
         kit = Kit(Canvas(600, 600, 0.1), draw_sun(rng), NoiseBank(rng), rng)
         paint_decoys(kit, lay_out((60.0, 60.0), STYLES["village"], 1.0, rng), draw_ground(rng), 9)
+        assert kit.canvas.color.any()
         heights[kind] = float(kit.canvas.height.max())
     assert heights["court"] == 0
     assert heights["lorry"] > 1.5

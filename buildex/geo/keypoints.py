@@ -67,9 +67,9 @@ class RoiCodec:
         return np.hstack([centre - side / 2, centre + side / 2])
 
     def to_cells(self, points: Ring, frame: NDArray[np.floating]) -> Ring:
-        """Points (N, 2) in pixels to cell coordinates (N, 2)."""
+        """Points (N, 2) in pixels to cell coordinates (N, 2) of one frame (4,) or of (N, 4)."""
         frame = np.asarray(frame, dtype=np.float64)
-        return (points - frame[:2]) / (frame[2:] - frame[:2]) * self.cells
+        return (points - frame[..., :2]) / (frame[..., 2:] - frame[..., :2]) * self.cells
 
     def to_pixels(self, points: Ring, frame: NDArray[np.floating]) -> Ring:
         """Points (N, 2) in cell coordinates to pixels (N, 2)."""
@@ -129,7 +129,7 @@ class RoiCodec:
         flags = np.concatenate([flag for some in corners for flag in some])
         sizes = np.array([len(ring) for rings in buildings for ring in rings])
         owner = np.repeat(np.arange(len(buildings)), [sum(map(len, b)) for b in buildings])
-        start = (points - frames[owner, :2]) / (frames[owner, 2:] - frames[owner, :2]) * self.cells
+        start = self.to_cells(points, frames[owner])
         first = np.cumsum(sizes) - sizes
         following = np.arange(1, len(points) + 1)
         following[first + sizes - 1] = first  # a ring's last edge ends where its first begins

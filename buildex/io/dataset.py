@@ -32,7 +32,7 @@ from buildex.geo.rings import Rings
 
 VERSION = 1
 INDEX = "dataset.json"
-CACHED = 1024  # decoded tiles of a dataset that a process keeps: 0.8 GB of 512 x 512 pixels
+CACHED = 64  # decoded tiles that a process keeps, beside those decoded ahead
 
 Pixels = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
@@ -96,20 +96,22 @@ class _TileCache:
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
         self._tiles: OrderedDict[Path, tuple[Pixels, Mask | None]] = OrderedDict()
+        self._ahead: dict[Path, tuple[Pixels, Mask | None]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"capacity": self.capacity, "_tiles": OrderedDict()}
+        return {"capacity": self.capacity, "_tiles": OrderedDict(), "_ahead": {}}
 
-    def fill(self, tiles: Sequence[TileRecord]) -> None:
-        """Decode tiles, as many as are kept, several at a time."""
-        wanted = [tile for tile in tiles if tile.image not in self._tiles]
+    def decode(self, tiles: Sequence[TileRecord]) -> None:
+        """Decode tiles for good, several at a time."""
+        wanted = [tile for tile in tiles if tile.image not in self._ahead]
         with ThreadPoolExecutor() as pool:
-            decoded = pool.map(_decoded_tile, wanted[: self.capacity - len(self._tiles)])
-            for tile, pixels in zip(wanted, decoded, strict=False):
-                self._tiles[tile.image] = pixels
+            for tile, pixels in zip(wanted, pool.map(_decoded_tile, wanted), strict=True):
+                self._ahead[tile.image] = pixels
 
     def read(self, tile: TileRecord) -> tuple[Pixels, Mask | None]:
         """The pixels of a tile and its mask; None where every pixel is valid."""
+        if tile.image in self._ahead:
+            return self._ahead[tile.image]
         if tile.image in self._tiles:
             self._tiles.move_to_end(tile.image)
             return self._tiles[tile.image]
@@ -188,8 +190,8 @@ class SceneTiles:
         return image, valid
 
     def decode(self, split: str) -> None:
-        """Decode the tiles of a split ahead: processes that are forked after it share them."""
-        self._cache.fill(self._tiles.get(split, ()))
+        """Decode the tiles of a split ahead and keep them: processes forked later share them."""
+        self._cache.decode(self._tiles.get(split, ()))
 
     def _touching(self, box: PixelBox, split: str) -> list[TileRecord]:
         if split not in self._boxes:

@@ -27,6 +27,7 @@ Flags = NDArray[np.bool_]
 SLIVER_SHARE = 0.15  # of a building that the crop's edge left: less of it is no building ...
 SLIVER_SIDE = 8.0  # ... where its shorter side is under these pixels
 SMALLEST_SIDE = 2.0  # pixels; less is not seen at all
+DECODED = 2**30  # bytes of pixels that are decoded ahead, at most
 TRIES = 4  # at a cut that shows enough of a scene ...
 GROUND = 0.6  # ... which is this share of its pixels
 
@@ -74,7 +75,7 @@ class Scene(Protocol):
         ...
 
     def decode(self, split: str) -> None:
-        """Get ready to read a split often."""
+        """Decode a split ahead, to be read often."""
         ...
 
 
@@ -208,9 +209,11 @@ class Crops(Dataset[Sample]):
         self.chances = chances / chances.sum()
 
     def decode(self) -> None:
-        """Get all scenes that are seen ready to be read, before processes are forked."""
-        for scene in self.scenes:
-            if self.feeding.weight(scene.name) > 0:
+        """Decode all tiles that are seen, if memory bears it, for processes forked after it."""
+        seen = [scene for scene in self.scenes if self.feeding.weight(scene.name) > 0]
+        pixels = sum(tile.width * tile.height for scene in seen for tile in scene.tiles(TRAIN))
+        if 3 * pixels <= DECODED:
+            for scene in seen:
                 scene.decode(TRAIN)
 
     def __getitem__(self, index: int) -> Sample:

@@ -63,7 +63,8 @@ class Loaders(lightning.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Batch]:
         """Crops, this process's share."""
         sampler = EpochSampler(self.feeding.samples, *self._share())
-        self.crops.decode()
+        if self.feeding.workers and torch.multiprocessing.get_start_method() == "fork":
+            self.crops.decode()  # once for all processes
         return self._loader(self.crops, sampler, self.feeding.batch_size)
 
     def val_dataloader(self) -> DataLoader[Batch] | list[Any]:

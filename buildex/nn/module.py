@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from typing import Any
 
 import lightning
@@ -36,25 +37,29 @@ class Clock:
 
     Args:
         seconds: in all; 0 for no end.
+        now: seconds of some clock that never goes back.
+
+    Attributes:
+        done: share of the time, 0..1, when it was last asked for; the learning rate falls by it.
     """
 
-    def __init__(self, seconds: float) -> None:
-        self.seconds, self.before = seconds, 0.0
+    def __init__(self, seconds: float, now: Callable[[], float] = time.monotonic) -> None:
+        self.seconds, self.now = seconds, now
+        self.before = self.done = 0.0
         self._started: float | None = None
 
     def start(self) -> None:
         """Begin a session."""
-        self._started = time.monotonic()
+        self._started = self.now()
 
     @property
     def spent(self) -> float:
         """Seconds of all sessions."""
-        now = 0.0 if self._started is None else time.monotonic() - self._started
-        return self.before + now
+        return self.before + (0.0 if self._started is None else self.now() - self._started)
 
     @property
-    def done(self) -> float:
-        """Share of the time that is over, 0..1; 0 without an end."""
+    def share(self) -> float:
+        """Share of the time that is over by now, 0..1; 0 without an end."""
         return min(1.0, self.spent / self.seconds) if self.seconds else 0.0
 
 
@@ -84,13 +89,19 @@ class TrainingModule(lightning.LightningModule):
         return self
 
     def on_train_start(self) -> None:
-        """Start the clock."""
+        """Start the clock; a run whose time was over before does not go on."""
         self.clock.start()
+        self._heed_clock()
 
     def on_train_batch_end(self, *_: object) -> None:
         """End training when the time is over."""
-        over = self.trainer.strategy.reduce_boolean_decision(self.clock.done >= 1, all=False)
-        self.trainer.should_stop |= over
+        self._heed_clock()
+
+    def _heed_clock(self) -> None:
+        """Look at the clock, the first process's for all: their learning rates must not differ."""
+        if self.clock.seconds:
+            self.clock.done = self.trainer.strategy.broadcast(self.clock.share)
+            self.trainer.should_stop |= self.clock.done >= 1
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the time spent."""
@@ -99,6 +110,7 @@ class TrainingModule(lightning.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on with the time that is left."""
         self.clock.before = float(checkpoint.get("spent", 0.0))
+        self.clock.done = self.clock.share
 
     def training_step(self, batch: Batch, _index: int) -> Tensor:
         """The loss of a batch; its parts are logged as `train/...`."""

@@ -47,5 +47,6 @@ PAPER: Mapping[str, Any] = {
     "light": 0.0,
     "degrade": 0.0,
     "paste": 0.0,
+    "lay": 0.0,
 }
 PRESETS: Mapping[str, Mapping[str, Any]] = {"paper": PAPER}

@@ -89,7 +89,7 @@ class TrainConfig:
 
     steps: int = option(20000, "Optimiser steps, rounded up to whole epochs.")
     hours: float = option(
-        0.0, "Time in which the learning rate falls and training ends, if `steps` do not end it."
+        0.0, "Hours after which training ends, the learning rate falling with them; 0 for never."
     )
     samples_per_epoch: int = option(2000, "Samples between two validations.")
     batch_size: int = option(4, "Samples per step and device.")

@@ -18,6 +18,7 @@ from buildex.cli.options import collect
 from buildex.config import from_table, read_toml
 from buildex.geo.boxes import PixelBox
 from buildex.geo.instances import Tile
+from buildex.nn.augment import NO_AUGMENT
 from buildex.nn.losses import focal_loss
 from buildex.nn.presets import PAPER, PRESETS
 from buildex.nn.recipe import TrainConfig
@@ -172,6 +173,7 @@ def test_the_paper_s_preset_is_section_3_2_and_table_1(dataset, tmp_path):
     assert (settings.optimiser, settings.lr, settings.weight_decay) == ("adam", 1e-4, 1e-7)
     assert settings.network.corners == "features-and-mask"
     whole = collect(TrainConfig, {}, None, PAPER)
+    assert dataclasses.astuple(whole.feeding.augment) == dataclasses.astuple(NO_AUGMENT)
     spec = whole.network
     assert (spec.architecture, spec.encoder) == ("mask-rcnn-keypoint", "resnet101")
     assert spec.anchor_sizes == (32, 64, 128, 256, 512)

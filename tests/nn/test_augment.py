@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from buildex.geo.rings import boundary_distances, fill, transformed
-from buildex.nn.augment import NO_AUGMENT, Augment, draw_matrix, recolour, warp
+from buildex.nn.augment import NO_AUGMENT, Augment, _colours, draw_matrix, recolour, warp
 from tests.nn.made import painted, rings_of
 
 SIDE, SIZE = 96, 128
@@ -83,3 +83,13 @@ def test_each_change_of_colour_changes_pixels_and_keeps_their_shape(strong):
     assert not np.array_equal(image, pixels)
     assert np.abs(image.astype(int) - pixels).mean() < 90
     assert np.array_equal(pixels, before)
+
+
+def test_colours_turn_around_grey_and_fade_towards_it():
+    grey, red = np.full(3, 0.4), np.array([1.0, 0.0, 0.0])
+    assert _colours(1.0, 0.0) == pytest.approx(np.eye(3), abs=1e-6)
+    assert grey @ _colours(0.3, 1.1) == pytest.approx(grey, abs=1e-6)
+    turned = red @ _colours(1.0, 2 * np.pi / 3)
+    assert sorted(turned) == pytest.approx([0, 0, 1], abs=1e-6)
+    assert turned[0] == pytest.approx(0, abs=1e-6)
+    assert red @ _colours(0.0, 0.7) == pytest.approx(np.full(3, 1 / 3), abs=1e-6)

@@ -10,7 +10,7 @@ from torch import nn
 from buildex.errors import TrainingError
 from buildex.geo.keypoints import RoiCodec
 from buildex.nn.batch import WholeTiles, collate
-from buildex.nn.module import MOST_LOST, TrainingModule
+from buildex.nn.module import MOST_LOST, Clock, TrainingModule
 from buildex.nn.network import Network, new_network
 from buildex.nn.settings import Learning
 from buildex.nn.validation import SUMS, measures
@@ -173,6 +173,39 @@ def test_the_learning_rate_rises_then_falls_to_a_hundredth():
     assert rates[10] == max(rates) == pytest.approx(0.01)
     assert rates[55] == pytest.approx(0.01 * (0.01 + 0.99 / 2))
     assert rates[100] == pytest.approx(0.0001)
+
+
+def test_the_learning_rate_falls_by_the_clock_where_that_ends_a_run():
+    learner = module(lr=0.01, steps=10**6, warmup=1, hours=2.0)
+    found = learner.configure_optimizers()
+    optimizer, schedule = found["optimizer"], found["lr_scheduler"]["scheduler"]
+    rates = []
+    for learner.clock.done in (0.0, 0.0, 0.5, 1.0):
+        optimizer.step()
+        schedule.step()
+        rates.append(max(group["lr"] for group in optimizer.param_groups))
+    assert rates[1:] == pytest.approx([0.01, 0.01 * (0.01 + 0.99 / 2), 0.0001], rel=1e-4)
+
+
+def test_a_clock_counts_the_time_of_all_sessions():
+    times = iter([100.0, 130.0, 190.0])
+    clock = Clock(seconds=120, now=lambda: next(times))
+    assert (clock.spent, clock.share) == (0.0, 0.0)
+    clock.before = 30.0
+    clock.start()
+    assert clock.share == 0.5  # at 130: 30 before and 30 since
+    assert clock.share == 1.0  # at 190: 120
+    assert Clock(seconds=0).share == 0.0
+
+
+def test_a_checkpoint_keeps_the_time_spent():
+    learner, other = module(hours=1.0), module(hours=1.0)
+    learner.clock.before = 1800.0
+    kept = {}
+    learner.on_save_checkpoint(kept)
+    other.on_load_checkpoint(kept)
+    assert other.clock.spent == 1800.0
+    assert other.clock.done == 0.5
 
 
 def test_the_encoder_learns_slower_and_only_matrices_decay():
