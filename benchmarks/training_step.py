@@ -54,11 +54,11 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=8)
     given = parser.parse_args()
     device, size = choose_device(given.device), given.batch_size
-    config = TrainConfig(pretrained="none", frozen_stages=1, freeze_depthwise=False)
+    config = TrainConfig(frozen_stages=1, freeze_depthwise=False)
     scenes = [scene for path in given.datasets for scene in Dataset.open(path).scenes]
     crops = Crops(scenes, config.feeding)
     batches = [collate([crops[i] for i in range(k * size, k * size + size)]) for k in range(2)]
-    module = new_module(config.network, "none", config.codec, config.learning(0.1)).to(device)
+    module = new_module(config.network, "", config.codec, config.learning(0.1)).to(device)
     optimiser = torch.optim.AdamW((p for p in module.parameters() if p.requires_grad), lr=1e-4)
     for rounds, waits in (("warm", True), ("parts", True), ("whole", False)):
         watch = Watch(device, waits)
