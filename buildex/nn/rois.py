@@ -49,10 +49,14 @@ def sample_rois(
         limit: frames per image, at most.
         rng: chance.
     """
-    proposed, known = _best_of_each(found, boxes)
+    owners, turns, proposed = _belonging(found, boxes)
     frames, buildings, places = [], list[Shape](), list[NDArray[np.float64]]()
     for index, (truth, mine) in enumerate(zip(boxes, shapes, strict=True)):
-        chosen, owner = _choose(truth, proposed[index], known[index], limit, rng)
+        of_each = _in_turns(owners[index], turns[index], rng)[: limit // 2]
+        pick = rng.permutation(len(truth))[: limit - len(of_each)]
+        true = truth.cpu().numpy().astype(np.float64)[pick]
+        chosen = np.vstack([_jittered(true, rng), proposed[index][of_each]])
+        owner = np.concatenate([pick, owners[index][of_each]])
         places.append(codec.frames(chosen))
         frames.append(torch.from_numpy(places[-1]).to(truth))
         buildings += [mine[k] for k in owner]
@@ -64,46 +68,42 @@ def sample_rois(
     return RoiTruth(frames, draw(sketch, codec, boxes[0].device))
 
 
-def _best_of_each(
+def _belonging(
     found: Sequence[Tensor], boxes: Sequence[Tensor]
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """For each building the first box that lies on it more than on any other, if there is one.
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """Which building each of the detector's boxes lies on.
 
     Args:
         found: the detector's boxes, B of (K, 4), best first.
         boxes: the truth, B of (N, 4).
 
     Returns:
-        Boxes (B, max N, 4), and (B, max N) whether there is one.
+        The building (B, K) that a box lies on more than on any other, -1 for none; the how many-th
+        of that building's boxes it is, from 1; and the boxes (B, K, 4).
     """
     true = pad_sequence(list(boxes), batch_first=True)
     proposed = pad_sequence(list(found), batch_first=True).float()
     if not true.shape[1] or not proposed.shape[1]:
-        return np.zeros((*true.shape[:2], 4)), np.zeros(tuple(true.shape[:2]), bool)
+        none = np.full((len(boxes), 0), -1, np.int64)
+        return none, none, np.zeros((len(boxes), 0, 4))
     a, b = proposed[:, :, None], true[:, None]
     common = torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])
     shared = common.clamp(min=0).prod(dim=-1)
     areas = [(box[..., 2:] - box[..., :2]).prod(dim=-1) for box in (a, b)]
     overlap = shared / (areas[0] + areas[1] - shared).clamp(min=1e-6)  # (B, K, N)
-    fits = (overlap > SAME_BUILDING) & (overlap == overlap.amax(dim=2, keepdim=True))
-    first = fits.int().argmax(dim=1)
-    best = proposed.gather(1, first[..., None].expand(-1, -1, 4))
-    return best.cpu().numpy().astype(np.float64), fits.any(dim=1).cpu().numpy()
+    best, building = overlap.max(dim=2)
+    owner = building.where(best > SAME_BUILDING, -1)
+    mine = owner[..., None] == torch.arange(true.shape[1], device=owner.device)
+    turn = (mine.cumsum(dim=1) * mine).sum(dim=2)
+    return owner.cpu().numpy(), turn.cpu().numpy(), proposed.cpu().numpy().astype(np.float64)
 
 
-def _choose(
-    truth: Tensor,
-    proposed: NDArray[np.float64],
-    known: NDArray[np.bool_],
-    limit: int,
-    rng: np.random.Generator,
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Boxes (R, 4) and the index (R,) of the building each is of; half may be the detector's."""
-    true = truth.cpu().numpy().astype(np.float64)
-    take = rng.permutation(np.flatnonzero(known))[: limit // 2]
-    pick = rng.permutation(len(true))[: limit - len(take)]
-    joined = np.vstack([_jittered(true[pick], rng), proposed[take]])
-    return joined, np.concatenate([pick, take])
+def _in_turns(
+    owner: NDArray[np.int64], turn: NDArray[np.int64], rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Positions of boxes on a building: the best of each in any order, then the second, ..."""
+    good = rng.permutation(np.flatnonzero(owner >= 0))
+    return good[np.argsort(turn[good], kind="stable")]
 
 
 def _jittered(boxes: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
