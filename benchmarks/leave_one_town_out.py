@@ -22,9 +22,9 @@ from pathlib import Path
 
 from left_out_training import NONE, TOWNS, arguments, begin, run_of
 
+from buildex.card import read_card
 from buildex.cli.console import say, track
 from buildex.errors import BuildexError
-from buildex.nn.device import choose_device, hardware
 from buildex.predicting import PredictConfig, draw_preview, open_model, predict
 from buildex.scoring import ScoreConfig, score
 
@@ -51,8 +51,11 @@ def main() -> None:
             figures = left_out(town, [scenes[name] for name in TOWNS[town]], begun, given)
             done.write_text(json.dumps(figures, indent=2), encoding="utf-8")
         rows[town] = json.loads(done.read_text(encoding="utf-8"))
-    machine = hardware(choose_device(given.device))
-    print(f"{given.first_steps} + {given.steps} steps of {given.batch_size}, {machine}\n")
+        made = read_card(given.work / town / "run" / "model").provenance
+        print(
+            f"{town}: {made['steps']} steps from {made['init'] or 'an encoder'}, {made['hardware']}"
+        )
+    print()
     print(table(rows))
 
 

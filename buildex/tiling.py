@@ -85,7 +85,7 @@ class TileConfig:
         default="png", metadata=_help("File format of the images.")
     )
     quality: int = field(
-        default=95, metadata=_help("Of JPEG images: 85 is a third of the bytes of 95.")
+        default=95, metadata=_help("Of JPEG images: 85 makes half the bytes of 95.")
     )
     workers: int | None = field(
         default=None, metadata=_help("Processes; else one per processor core.")
