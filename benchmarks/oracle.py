@@ -40,6 +40,7 @@ class Blank:
 
     def __init__(self, grid: Grid) -> None:
         self.grid = grid
+        self.native_gsd = grid.gsd
 
     def read(self, box: PixelBox) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
         """Black pixels, all valid."""

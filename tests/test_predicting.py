@@ -19,7 +19,14 @@ from buildex.geo.keypoints import RoiCodec
 from buildex.geo.oracle import Oracle
 from buildex.io.raster import CACHE_MB, Mosaic, small_cache
 from buildex.io.vector import read_footprints
-from buildex.predicting import PredictConfig, draw_preview, predict, rehearse
+from buildex.predicting import (
+    PredictConfig,
+    buildings_of,
+    draw_preview,
+    look,
+    predict,
+    rehearse,
+)
 from buildex.predicting.running import to_crs
 from buildex.scoring import ScoreConfig, score
 
@@ -46,9 +53,9 @@ class Nothing:
         return [no_instances(56) for _ in tiles]
 
 
-def write_mosaic(path: Path, *, crs="EPSG:32737", bands=3, width=1000, height=700) -> Path:
+def write_mosaic(path: Path, *, crs="EPSG:32737", bands=3, width=1000, height=700, gsd=0.1) -> Path:
     profile = {"driver": "GTiff", "width": width, "height": height, "count": bands}
-    transform = from_origin(530000, 9320000, 0.1, 0.1)
+    transform = from_origin(530000, 9320000, gsd, gsd)
     with rasterio.open(path, "w", dtype="uint8", crs=crs, transform=transform, **profile) as out:
         out.write(np.full((bands, height, width), 120, np.uint8))
     return path
@@ -109,6 +116,25 @@ def test_a_mosaic_without_buildings_gives_an_empty_layer_and_says_so(mosaic, tmp
     assert {"score", "area_m2", "n_vertices", "tile", "model", "model_version"} <= set(
         info["fields"]
     )
+
+
+@pytest.mark.parametrize(
+    ("gsd", "options", "corners"),
+    [(0.1, {}, 6), (0.3, {}, 4), (0.3, {"step": 0.5}, 6)],
+    ids=["fine", "coarse", "coarse-by-hand"],
+)
+def test_a_step_that_the_mosaics_own_pixels_hardly_show_is_not_drawn(
+    tmp_path, gsd, options, corners
+):
+    mosaic = write_mosaic(tmp_path / "mosaic.tif", gsd=gsd, width=210, height=210)
+    stepped = shapely.Polygon([(40, 40), (100, 40), (100, 48), (180, 48), (180, 140), (40, 140)])
+    config = PredictConfig(grouping="mask", **options)
+    out = tmp_path / "buildings.gpkg"
+    predict(str(mosaic), out, Oracle.of_polygons([stepped]), config)
+    assert pyogrio.read_dataframe(out).n_vertices.tolist() == [corners]
+    with Mosaic.open(mosaic) as pixels:
+        drawn = buildings_of(look(pixels, Oracle.of_polygons([stepped]), config), config)
+    assert drawn.columns["n_vertices"].tolist() == [corners]
 
 
 def test_batches_do_not_change_the_answer(mosaic, tmp_path):

@@ -63,7 +63,7 @@ class Drawer:
         gsd = survey.grid.gsd
         self._survey, self._model = survey, model
         self._stitcher = Stitcher(Stitching(smallest=config.min_area / gsd**2))
-        self._bands = Bands(config.finishing(gsd))
+        self._bands = Bands(config.finishing(gsd, survey.native_gsd))
 
     def add(self, row: int, seen: Sightings) -> Footprints:
         """Take what a row saw, give what is final with it."""
@@ -102,7 +102,9 @@ def look(
     pixels: Pixels, segmenter: Segmenter, config: PredictConfig, track: Track = silent
 ) -> Seen:
     """Segment all tiles and stitch what they saw, in memory, so that it can be finished often."""
-    survey = Survey.of(pixels.grid, segmenter.size, config.overlap, config.aoi)
+    survey = Survey.of(
+        pixels.grid, segmenter.size, config.overlap, config.aoi, native_gsd=pixels.native_gsd
+    )
     stitcher = Stitcher(Stitching(smallest=config.min_area / segmenter.gsd**2))
     stitched: list[Stitched] = []
     tiles = 0
@@ -122,7 +124,8 @@ def buildings_of(seen: Seen, config: PredictConfig, model: Model = ("", "")) -> 
     """Move what was seen to the ground, finish it all at once, keep the area of interest."""
     grid, whole = seen.survey.grid, seen.whole
     ground = shapely.transform(whole.polygons, grid.to_ground)
-    done = finish(ground, whole.scores, config.finishing(grid.gsd), whole.sure)
+    finishing = config.finishing(grid.gsd, seen.survey.native_gsd)
+    done = finish(ground, whole.scores, finishing, whole.sure)
     return footprints_of(Band(whole.take(done.kept), done), seen.survey, model)
 
 

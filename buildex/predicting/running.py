@@ -68,7 +68,12 @@ def predict(
     place = mosaic_path if crew is None else everywhere_known(mosaic_path)
     with small_cache(), Mosaic.open(place, gsd=segmenter.gsd, crs=config.crs) as mosaic:
         survey = Survey.of(
-            mosaic.grid, segmenter.size, config.overlap, config.aoi, mosaic.ground_map()
+            mosaic.grid,
+            segmenter.size,
+            config.overlap,
+            config.aoi,
+            mosaic.ground_map(),
+            mosaic.native_gsd,
         )
         eye = Eye(segmenter, survey.cover, config)
         crs = layer_crs(output, mosaic.source_crs)

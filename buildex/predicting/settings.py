@@ -21,6 +21,8 @@ from buildex.geo.keypoints import RoiCodec
 from buildex.geo.regularize import Method, Regularizing
 from buildex.geo.walls import Walls
 
+STEP = 5.0  # pixels that the model sees under which steps of an outline vanish ...
+OWN_STEP = 3.5  # ... and the mosaic's own, which are larger where it is coarse
 FREE = ("aoi", "batch_size", "overwrite", "restart")  # options an interrupted run may change
 
 
@@ -76,7 +78,10 @@ class PredictConfig:
     )
     step: float | None = field(
         default=None,
-        metadata={"help": "Metres under which steps of an outline vanish; else 5 pixels."},
+        metadata={
+            "help": "Metres under which steps of an outline vanish; else 5 pixels, or "
+            "3.5 of the mosaic's own if those are longer."
+        },
     )
     gap: float = field(
         default=0.1, metadata={"help": "Metres across which neighbours come to share a wall."}
@@ -106,10 +111,15 @@ class PredictConfig:
                     f"{name} is {value}", hint="use more than 0, or `--regularize none`"
                 )
 
-    def finishing(self, gsd: float) -> Finishing:
-        """How outlines become footprints, on pixels of `gsd` metres."""
+    def finishing(self, gsd: float, native_gsd: float = 0.0) -> Finishing:
+        """How outlines become footprints.
+
+        Args:
+            gsd: metres per pixel that the model saw.
+            native_gsd: metres per pixel of the mosaic itself: what is finer nobody saw.
+        """
         tolerance = 12 * gsd if self.tolerance is None else self.tolerance
-        step = 5 * gsd if self.step is None else self.step
+        step = max(STEP * gsd, OWN_STEP * native_gsd) if self.step is None else self.step
         return Finishing(
             Regularizing(method=self.regularize, tolerance=tolerance, step=step),
             surest=gsd,
@@ -127,6 +137,11 @@ class Pixels(Protocol):
     @property
     def grid(self) -> Grid:
         """The working grid: metric, north-up."""
+        ...
+
+    @property
+    def native_gsd(self) -> float:
+        """Side of the mosaic's own pixels in ground metres."""
         ...
 
     def read(self, box: PixelBox) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:

@@ -56,12 +56,14 @@ class Survey:
         cover: all tiles of it.
         area: the area of interest in pixels, if there is one.
         ground: whether there may be ground in a box; asked before it is read.
+        native_gsd: side of the mosaic's own pixels in ground metres; 0 where that is not known.
     """
 
     grid: Grid
     cover: Cover
     area: shapely.Geometry | None = None
     ground: Callable[[PixelBox], bool] = everywhere
+    native_gsd: float = 0.0
 
     @classmethod
     def of(
@@ -71,6 +73,7 @@ class Survey:
         overlap: int,
         aoi: Path | None = None,
         ground: Callable[[PixelBox], bool] | None = None,
+        native_gsd: float = 0.0,
     ) -> Survey:
         """The tiles of `size` pixels that cover a grid, or an area of interest in it.
 
@@ -83,9 +86,8 @@ class Survey:
                 f"an overlap of {overlap} pixels does not suit tiles of {size}",
                 hint=f"use 0 to {size // 2}",
             )
-        return cls(
-            grid, cover(grid, size, overlap), _area_of_interest(aoi, grid), ground or everywhere
-        )
+        area = _area_of_interest(aoi, grid)
+        return cls(grid, cover(grid, size, overlap), area, ground or everywhere, native_gsd)
 
     def rows(self, first: int = 0) -> Iterator[list[TilePlace]]:
         """The tiles that buildings of the area may reach, for each row with some, from `first`."""
