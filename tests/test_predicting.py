@@ -28,6 +28,7 @@ from buildex.predicting import (
     rehearse,
 )
 from buildex.predicting.running import to_crs
+from buildex.predicting.settings import OWN_SHARE
 from buildex.scoring import ScoreConfig, score
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
@@ -128,13 +129,37 @@ def test_a_step_that_the_mosaics_own_pixels_hardly_show_is_not_drawn(
 ):
     mosaic = write_mosaic(tmp_path / "mosaic.tif", gsd=gsd, width=210, height=210)
     stepped = shapely.Polygon([(40, 40), (100, 40), (100, 48), (180, 48), (180, 140), (40, 140)])
-    config = PredictConfig(grouping="mask", **options)
+    config = PredictConfig(gsd=0.1, grouping="mask", **options)
     out = tmp_path / "buildings.gpkg"
     predict(str(mosaic), out, Oracle.of_polygons([stepped]), config)
     assert pyogrio.read_dataframe(out).n_vertices.tolist() == [corners]
     with Mosaic.open(mosaic) as pixels:
         drawn = buildings_of(look(pixels, Oracle.of_polygons([stepped]), config), config)
     assert drawn.columns["n_vertices"].tolist() == [corners]
+
+
+@pytest.mark.parametrize(
+    ("own", "asked", "shown"),
+    [(0.05, None, 0.1), (0.15, None, 0.1), (0.3, None, 0.165), (0.3, 0.1, 0.1)],
+)
+def test_a_coarse_mosaic_is_not_blown_up_to_the_pixels_that_the_model_was_taught_on(
+    tmp_path, own, asked, shown
+):
+    mosaic = write_mosaic(tmp_path / "mosaic.tif", gsd=own, width=210, height=210)
+    outlook = rehearse(str(mosaic), Nothing(), PredictConfig(gsd=asked))
+    assert outlook.gsd == pytest.approx(shown, rel=1e-3)
+    assert outlook.width == pytest.approx(210 * own / shown, abs=2)
+
+
+def test_a_building_of_a_coarse_mosaic_lies_where_it_is(tmp_path):
+    mosaic = write_mosaic(tmp_path / "mosaic.tif", gsd=0.3, width=400, height=400)
+    house = shapely.box(530030, 9319930, 530042, 9319938)
+    with Mosaic.open(mosaic, share=OWN_SHARE) as pixels:
+        seen = shapely.transform(house, pixels.grid.to_pixel)
+    out = tmp_path / "buildings.gpkg"
+    predict(str(mosaic), out, Oracle.of_polygons([seen]))
+    drawn, _ = read_footprints(out)
+    assert drawn.polygons[0].hausdorff_distance(house) < 0.15
 
 
 def test_batches_do_not_change_the_answer(mosaic, tmp_path):
@@ -232,6 +257,7 @@ def test_a_preview_shows_the_outlines(mosaic, tmp_path):
     [
         ({"threshold": 0.0}, ConfigError),
         ({"batch_size": 0}, ConfigError),
+        ({"gsd": 0.0}, ConfigError),
         ({"overlap": 400}, ConfigError),
     ],
 )

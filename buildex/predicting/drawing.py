@@ -105,7 +105,7 @@ def look(
     survey = Survey.of(
         pixels.grid, segmenter.size, config.overlap, config.aoi, native_gsd=pixels.native_gsd
     )
-    stitcher = Stitcher(Stitching(smallest=config.min_area / segmenter.gsd**2))
+    stitcher = Stitcher(Stitching(smallest=config.min_area / pixels.grid.gsd**2))
     stitched: list[Stitched] = []
     tiles = 0
 
@@ -114,7 +114,7 @@ def look(
         tiles += row.tiles
         stitched.append(stitcher.add(row.seen, survey.settled(row.number)))
 
-    eye, watch = Eye(segmenter, survey.cover, config), Watch(survey, track)
+    eye, watch = Eye(segmenter, survey.cover, config, pixels.grid.gsd), Watch(survey, track)
     see(pixels, eye, survey.blocks(), Rows(take).add, watch)
     watch.end()
     return Seen(Stitched.concatenate([*stitched, stitcher.finish()]), survey, tiles)

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from buildex.geo.tiles import TilePlace
-from buildex.io.raster import CACHE_MB, Mosaic, small_cache
+from buildex.io.raster import CACHE_MB, small_cache
+from buildex.predicting.opening import opened
 from buildex.predicting.seeing import Eye, Watch, see
 from buildex.predicting.settings import Pixels, PredictConfig, Segmenter
 from buildex.predicting.survey import Block, Survey
@@ -72,14 +73,17 @@ def rehearse(
         BuildexError: for a mosaic or area that cannot be used.
     """
     config = config or PredictConfig()
-    with small_cache(), Mosaic.open(mosaic_path, gsd=segmenter.gsd, crs=config.crs) as mosaic:
+    with (
+        small_cache(),
+        opened(mosaic_path, config, segmenter.gsd) as mosaic,
+    ):
         survey = Survey.of(
             mosaic.grid, segmenter.size, config.overlap, config.aoi, mosaic.ground_map()
         )
         places = [p for row in survey.rows() for p in row if survey.ground(p.box)]
         step = max(1, len(places) // (PROBED * config.batch_size))
         tried = places[::step][: PROBED * config.batch_size]
-        seconds = _tried(mosaic, Eye(segmenter, survey.cover, config), tried)
+        seconds = _tried(mosaic, Eye(segmenter, survey.cover, config, mosaic.grid.gsd), tried)
         grid = mosaic.grid
         return Outlook(
             mosaic=Path(mosaic_path).name,

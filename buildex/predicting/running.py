@@ -19,9 +19,10 @@ from buildex.io.crs import reprojected
 from buildex.io.journal import Journal, SeenRow
 from buildex.io.output import clear_beside
 from buildex.io.portions import check_output, layer_crs, placed, to_batch, write_layer
-from buildex.io.raster import Mosaic, small_cache
+from buildex.io.raster import small_cache
 from buildex.io.sighted import from_table, to_table
 from buildex.predicting.drawing import Drawer, Rows, RowSeen
+from buildex.predicting.opening import opened
 from buildex.predicting.report import PredictReport
 from buildex.predicting.seeing import Eye, Watch
 from buildex.predicting.settings import PredictConfig, Segmenter
@@ -66,7 +67,7 @@ def predict(
     going_on = Journal.of(output).is_file() and not config.restart
     check_output(output, config.overwrite or going_on)
     place = mosaic_path if crew is None else everywhere_known(mosaic_path)
-    with small_cache(), Mosaic.open(place, gsd=segmenter.gsd, crs=config.crs) as mosaic:
+    with small_cache(), opened(place, config, segmenter.gsd) as mosaic:
         survey = Survey.of(
             mosaic.grid,
             segmenter.size,
@@ -75,7 +76,7 @@ def predict(
             mosaic.ground_map(),
             mosaic.native_gsd,
         )
-        eye = Eye(segmenter, survey.cover, config)
+        eye = Eye(segmenter, survey.cover, config, mosaic.grid.gsd)
         crs = layer_crs(output, mosaic.source_crs)
         plan = {
             "buildex": buildex.__version__,  # rows kept are stitched as another one would not

@@ -78,14 +78,16 @@ class Watch:
 
 
 class Eye:
-    """A segmenter with all that is needed to make sightings of its answers."""
+    """A segmenter with all that is needed to make sightings of its answers; `gsd` is the grid's."""
 
-    def __init__(self, segmenter: Segmenter, cover: Cover, config: PredictConfig) -> None:
+    def __init__(
+        self, segmenter: Segmenter, cover: Cover, config: PredictConfig, gsd: float
+    ) -> None:
         self.segmenter, self.cover = segmenter, cover
         self.batch_size = config.batch_size
         self.threshold = segmenter.threshold if config.threshold is None else config.threshold
         self._grouping = Grouping(method=config.grouping)
-        self._smallest = config.min_area / segmenter.gsd**2 / 4
+        self._smallest = config.min_area / gsd**2 / 4
 
     def answers(self, batch: list[tuple[TilePlace, Tile]]) -> list[RoiMaps]:
         """What the network says of tiles."""

@@ -23,6 +23,7 @@ from buildex.geo.walls import Walls
 
 STEP = 5.0  # pixels that the model sees under which steps of an outline vanish ...
 OWN_STEP = 3.5  # ... and the mosaic's own, which are larger where it is coarse
+OWN_SHARE = 0.55  # of the side of the mosaic's own pixels that the model is shown at least
 FREE = ("aoi", "batch_size", "overwrite", "restart")  # options an interrupted run may change
 
 
@@ -53,9 +54,14 @@ class PredictConfig:
     aoi: Path | None = field(
         default=None, metadata={"help": "Draw only buildings whose centre is in this area."}
     )
-    overlap: int = field(
-        default=128, metadata={"help": "Pixels that neighbouring tiles share (10 cm each)."}
+    gsd: float | None = field(
+        default=None,
+        metadata={
+            "help": "Metres of a pixel that the model is shown; else those that it was taught "
+            f"on, or {OWN_SHARE} of the mosaic's own if that is longer."
+        },
     )
+    overlap: int = field(default=128, metadata={"help": "Pixels that neighbouring tiles share."})
     threshold: float | None = field(
         default=None,
         metadata={"help": "Score from which a building is drawn, 0 to 1; else the model's own."},
@@ -104,12 +110,14 @@ class PredictConfig:
             value = getattr(self, name)
             if not value >= 0:
                 raise ConfigError(f"{name} is {value}", hint="use 0 or more")
-        for name in ("tolerance", "step"):
+        for name, instead in (
+            ("tolerance", "or `--regularize none`"),
+            ("step", "or `--regularize none`"),
+            ("gsd", "or leave it to the model and the mosaic"),
+        ):
             value = getattr(self, name)
             if value is not None and not value > 0:
-                raise ConfigError(
-                    f"{name} is {value}", hint="use more than 0, or `--regularize none`"
-                )
+                raise ConfigError(f"{name} is {value}", hint=f"use more than 0, {instead}")
 
     def finishing(self, gsd: float, native_gsd: float = 0.0) -> Finishing:
         """How outlines become footprints.

@@ -18,8 +18,8 @@ from buildex.config import Note, Track, silent
 from buildex.errors import BuildexError, ClusterError, ConfigError, OutputError
 from buildex.io.journal import Journal
 from buildex.io.output import beside, check_output
-from buildex.io.raster import Mosaic
 from buildex.predicting.model import OpenModel
+from buildex.predicting.opening import opened
 from buildex.predicting.report import PredictReport
 from buildex.predicting.running import plan_of, predict
 from buildex.predicting.settings import PredictConfig
@@ -161,12 +161,12 @@ class _Job:
         """How many tiles a mosaic has; None where there is nothing to do."""
         segmenter, config = self._model.segmenter, self._config
         try:
-            with Mosaic.open(mosaic, gsd=segmenter.gsd, crs=config.crs) as opened:
-                identity = json.loads(json.dumps(opened.identity))
+            with opened(mosaic, config, segmenter.gsd) as shown:
+                identity = json.loads(json.dumps(shown.identity))
                 self._identities[mosaic] = identity
                 kept = self._record.kept(identity, output)
                 if kept is None:
-                    tiles = Survey.of(opened.grid, segmenter.size, config.overlap, config.aoi)
+                    tiles = Survey.of(shown.grid, segmenter.size, config.overlap, config.aoi)
                     return tiles.count()
                 Journal.of(output).unlink(missing_ok=True)  # of a run that ended while noting
                 self.before.append(kept)

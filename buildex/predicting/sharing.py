@@ -155,7 +155,7 @@ def _bench(job: _Job) -> _Bench:
         raise RasterError(
             f"`{path}` is another file here", hint="workers must see the same mosaics"
         )
-    return _Bench(job.name, job.mosaic, Eye(segmenter, job.cover, job.config))
+    return _Bench(job.name, job.mosaic, Eye(segmenter, job.cover, job.config, job.mosaic.grid.gsd))
 
 
 def _give_back(bench: _Bench) -> None:

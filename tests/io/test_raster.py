@@ -49,6 +49,13 @@ def test_pixels_lie_where_the_ground_is(plain):
         assert far_off(mosaic, MIDDLE) <= 1
 
 
+@pytest.mark.parametrize(("share", "gsd"), [(0.0, 0.02), (0.3, 0.02), (0.6, 0.03)])
+def test_a_share_of_its_own_pixels_keeps_a_mosaic_from_being_blown_up(plain, share, gsd):
+    with Mosaic.open(plain, gsd=0.02, share=share) as mosaic:
+        assert mosaic.grid.gsd == pytest.approx(gsd, rel=1e-3)
+        assert far_off(mosaic, MIDDLE) <= 0.1 / gsd
+
+
 def test_a_mosaic_on_the_grid_is_read_as_it_is(tmp_path):
     bands = np.random.default_rng(0).integers(0, 256, (3, 60, 80), dtype=np.uint8)
     path = write_raster(tmp_path / "same.tif", bands, transform_of(0.1))

@@ -1,0 +1,82 @@
+"""Labels for a mosaic that has none, from what a model sees in it: self-training.
+
+    python benchmarks/pseudo_labels.py ../shared/data/unlabelled/banepa-town/mosaic.tif WORK/banepa-town
+    buildex tile ../shared/data/unlabelled/banepa-town/mosaic.tif \
+        --labels WORK/banepa-town/buildings.geojson --aoi WORK/banepa-town/aoi.geojson \
+        -o WORK/pseudo --split train --overlap 0 --negatives 1
+
+Draws the mosaic down to low scores. What is surely a building, and looks like one, is a label
+(`buildings.geojson`); what may be one is cut out of the area in which all buildings are drawn
+(`aoi.geojson`), so that nobody learns it, as a building or as ground; the rest is ground
+(Sirko et al. 2021 train a student on such labels).
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import shapely
+
+from buildex.cli.console import say, track
+from buildex.geo.footprints import Footprints
+from buildex.io.raster import Mosaic
+from buildex.io.vector import read_footprints, write_footprints
+from buildex.predicting import PredictConfig, open_model, predict
+
+AROUND = 0.6  # metres round what may be a building that are cut out ...
+BETWEEN = 0.4  # ... and round what surely is one that stay, all the same
+VERTICES = 12  # most vertices ...
+SQUARE = 0.75  # ... and least squareness of a label: what is ragged was not seen well
+
+
+def main() -> None:
+    """Draw, part the sure from the rest, write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("mosaic")
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--model", default=None)
+    parser.add_argument("--sure", type=float, default=0.6, help="chance of a label")
+    parser.add_argument("--unsure", type=float, default=0.2, help="chance of what is cut out")
+    given = parser.parse_args()
+    given.out.mkdir(parents=True, exist_ok=True)
+    layer = given.out / "seen.gpkg"
+    if not layer.is_file():
+        model = open_model(given.model)
+        config = PredictConfig(threshold=given.unsure)
+        say(predict(given.mosaic, layer, model.segmenter, config, track=track).text())
+    with Mosaic.open(given.mosaic) as mosaic:
+        frame, crs = shapely.Polygon(mosaic.outline), mosaic.grid.crs
+    seen, _ = read_footprints(layer, target_crs=crs)
+    labels, area = parted(seen, frame, given.sure, given.unsure)
+    write_footprints(given.out / "buildings.geojson", labels, overwrite=True)
+    shapes = np.array([area], dtype=object)
+    write_footprints(given.out / "aoi.geojson", Footprints(shapes, crs), overwrite=True)
+    say(f"{len(labels)} labels of {len(seen)} buildings; {area.area / frame.area:.0%} of the area")
+
+
+def parted(
+    seen: Footprints, frame: shapely.Geometry, sure: float, unsure: float
+) -> tuple[Footprints, shapely.Geometry]:
+    """The labels, and the area in which all buildings are labelled.
+
+    Args:
+        seen: buildings with their chances and shapes, in metres.
+        frame: the mosaic's outline.
+        sure: chance from which one that looks like a building is a label.
+        unsure: chance from which anything else is cut out.
+    """
+    chance = seen.columns["score"].astype(float)
+    good = (chance >= sure) & (seen.columns["n_vertices"].astype(int) <= VERTICES)
+    good &= seen.columns["squareness"].astype(float) >= SQUARE
+    labels = seen.take(good)
+    around = shapely.union_all(shapely.buffer(labels.polygons, BETWEEN))
+    doubtful = seen.take(~good & (chance >= unsure)).polygons
+    cut = shapely.union_all(shapely.buffer(doubtful, AROUND)).difference(around)
+    named = Footprints(labels.polygons, labels.crs, {"building": np.full(len(labels), "yes")})
+    return named, frame.difference(cut)
+
+
+if __name__ == "__main__":
+    main()
