@@ -1,9 +1,8 @@
 """Labels for a mosaic that has none, from what a model sees in it: self-training.
 
-    python benchmarks/pseudo_labels.py ../shared/data/unlabelled/banepa-town/mosaic.tif WORK/banepa-town
-    buildex tile ../shared/data/unlabelled/banepa-town/mosaic.tif \
-        --labels WORK/banepa-town/buildings.geojson --aoi WORK/banepa-town/aoi.geojson \
-        -o WORK/pseudo --split train --overlap 0 --negatives 1
+    python benchmarks/pseudo_labels.py mosaic.tif WORK/town
+    buildex tile mosaic.tif --labels WORK/town/buildings.geojson --aoi WORK/town/aoi.geojson \
+        --name town -o WORK/pseudo --split train --overlap 0 --negatives 1
 
 Draws the mosaic down to low scores. What is surely a building, and looks like one, is a label
 (`buildings.geojson`); what may be one is cut out of the area in which all buildings are drawn
