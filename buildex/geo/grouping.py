@@ -60,7 +60,7 @@ class Grouping:
 
     method: GroupingMethod = "contour"
     mask_level: float = 0.5
-    corner_level: float = 0.3
+    corner_level: float = 0.2
     reach: float = 3.0
     sag: float = 1.0
     spurious: float = 0.003
