@@ -140,7 +140,7 @@ def test_a_step_that_the_mosaics_own_pixels_hardly_show_is_not_drawn(
 
 @pytest.mark.parametrize(
     ("own", "asked", "shown"),
-    [(0.05, None, 0.1), (0.15, None, 0.1), (0.3, None, 0.165), (0.3, 0.1, 0.1)],
+    [(0.05, None, 0.1), (0.15, None, 0.1), (0.3, None, 0.165), (0.6, None, 0.2), (0.3, 0.1, 0.1)],
 )
 def test_a_coarse_mosaic_is_not_blown_up_to_the_pixels_that_the_model_was_taught_on(
     tmp_path, own, asked, shown

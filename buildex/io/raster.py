@@ -94,6 +94,7 @@ class Mosaic:
         crs: str | None = None,
         step: int = 1,
         share: float = 0.0,
+        coarsest: float = math.inf,
     ) -> Mosaic:
         """Open a raster as RGB of a ground sample distance.
 
@@ -103,14 +104,15 @@ class Mosaic:
             crs: the CRS of a file that names none.
             step: the grid is snapped to multiples of so many pixels.
             share: of the side of the mosaic's own pixels that those of the grid have at
-                least, whatever `gsd` is: a coarse mosaic is blown up no further.
+                least, whatever `gsd` is: a coarse mosaic is blown up no further ...
+            coarsest: ... than to pixels of so many metres.
 
         Raises:
             RasterError: if it is missing, no raster, empty, not georeferenced, or not RGB.
             CrsError: if it has no CRS that ties it to the Earth.
         """
         source = describe(str(path), gsd, crs)
-        gsd = max(gsd, share * source.native_gsd)
+        gsd = max(gsd, min(share * source.native_gsd, coarsest))
         low, high = source.outline.min(axis=0), source.outline.max(axis=0)
         bounds = float(low[0]), float(low[1]), float(high[0]), float(high[1])
         return cls(source, snapped_grid(source.metric_crs, bounds, gsd, step))

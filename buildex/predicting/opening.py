@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from buildex.io.raster import Mosaic
-from buildex.predicting.settings import OWN_SHARE, PredictConfig
+from buildex.predicting.settings import COARSEST, OWN_SHARE, PredictConfig
 
 
 def opened(path: str, config: PredictConfig, taught: float) -> Mosaic:
@@ -15,4 +15,6 @@ def opened(path: str, config: PredictConfig, taught: float) -> Mosaic:
     """
     if config.gsd is not None:
         return Mosaic.open(path, gsd=config.gsd, crs=config.crs)
-    return Mosaic.open(path, gsd=taught, crs=config.crs, share=OWN_SHARE)
+    return Mosaic.open(
+        path, gsd=taught, crs=config.crs, share=OWN_SHARE, coarsest=COARSEST * taught
+    )

@@ -73,10 +73,7 @@ def rehearse(
         BuildexError: for a mosaic or area that cannot be used.
     """
     config = config or PredictConfig()
-    with (
-        small_cache(),
-        opened(mosaic_path, config, segmenter.gsd) as mosaic,
-    ):
+    with small_cache(), opened(mosaic_path, config, segmenter.gsd) as mosaic:
         survey = Survey.of(
             mosaic.grid, segmenter.size, config.overlap, config.aoi, mosaic.ground_map()
         )

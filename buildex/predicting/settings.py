@@ -23,7 +23,8 @@ from buildex.geo.walls import Walls
 
 STEP = 5.0  # pixels that the model sees under which steps of an outline vanish ...
 OWN_STEP = 3.5  # ... and the mosaic's own, which are larger where it is coarse
-OWN_SHARE = 0.55  # of the side of the mosaic's own pixels that the model is shown at least
+OWN_SHARE = 0.55  # of the side of the mosaic's own pixels that the model is shown at least ...
+COARSEST = 2.0  # ... but no more than so many times those that it was taught on
 FREE = ("aoi", "batch_size", "overwrite", "restart")  # options an interrupted run may change
 
 
@@ -58,7 +59,7 @@ class PredictConfig:
         default=None,
         metadata={
             "help": "Metres of a pixel that the model is shown; else those that it was taught "
-            f"on, or {OWN_SHARE} of the mosaic's own if that is longer."
+            f"on, or {OWN_SHARE} of the mosaic's own if that is longer, up to {COARSEST:g} times."
         },
     )
     overlap: int = field(default=128, metadata={"help": "Pixels that neighbouring tiles share."})

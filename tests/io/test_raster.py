@@ -49,9 +49,12 @@ def test_pixels_lie_where_the_ground_is(plain):
         assert far_off(mosaic, MIDDLE) <= 1
 
 
-@pytest.mark.parametrize(("share", "gsd"), [(0.0, 0.02), (0.3, 0.02), (0.6, 0.03)])
-def test_a_share_of_its_own_pixels_keeps_a_mosaic_from_being_blown_up(plain, share, gsd):
-    with Mosaic.open(plain, gsd=0.02, share=share) as mosaic:
+@pytest.mark.parametrize(
+    ("share", "coarsest", "gsd"),
+    [(0.0, 1, 0.02), (0.3, 1, 0.02), (0.6, 1, 0.03), (0.6, 0.025, 0.025), (0.6, 0.01, 0.02)],
+)
+def test_a_share_of_its_own_pixels_keeps_a_mosaic_from_being_blown_up(plain, share, coarsest, gsd):
+    with Mosaic.open(plain, gsd=0.02, share=share, coarsest=coarsest) as mosaic:
         assert mosaic.grid.gsd == pytest.approx(gsd, rel=1e-3)
         assert far_off(mosaic, MIDDLE) <= 0.1 / gsd
 
