@@ -3,11 +3,11 @@
     python benchmarks/against_unet.py WORK --datasets TRAIN RENDERED VAL \
         --scenes ../shared/data/val/zanzibar-val ../shared/data/misaligned/nairobi-*
 
-The U-Net begins with the encoder that the released model has learnt, and is trained until its
-score on validation, which also chooses its weights and threshold, no longer rises much
-(`unet.toml`). Both draw the scenes as `buildex predict` does, each at its own threshold; the
-figures are of all scenes together, with intervals, and of their paired difference. What is
-there already in WORK is not made again. The datasets are those that `make_model.py` leaves.
+The U-Net begins with the encoder that the released model has learnt, and is trained further
+by the budget of `unet.toml`; validation chooses its weights and threshold, as for the released
+model. Both draw the scenes as `buildex predict` does, each at its own threshold; the figures
+are of all scenes together, with intervals, and of their paired difference. What is there
+already in WORK is not made again. The datasets are those that `make_model.py` leaves.
 """
 
 from __future__ import annotations
@@ -22,11 +22,10 @@ from buildex.cli.console import say, track
 from buildex.config import from_table, read_toml
 from buildex.io.scene_list import SceneFiles
 from buildex.io.zoo import DEFAULT_MODEL, find_model
+from buildex.nn.pretrained import ENCODER
 from buildex.predicting import PredictConfig, open_model, predict
 from buildex.scoring import ScoreConfig, compare_scenes, score_scenes
 from buildex.training import TrainConfig, train
-
-ENCODER = "backbone.encoder."  # before the names of the encoder's weights in a model's file
 
 
 def main() -> None:
