@@ -16,12 +16,17 @@ from buildex.geo.rings import fill, signed_area
 from buildex.io.vector import read_footprints
 from buildex.rendering import RenderConfig, RenderedTown, render_town, write_town
 from buildex.rendering.canvas import Canvas
+from buildex.rendering.cars import paint_cars
 from buildex.rendering.decoys import KINDS, paint_decoys
 from buildex.rendering.layout import lay_out
 from buildex.rendering.light import Sun, draw_sun, jpeg_like, shadows
 from buildex.rendering.noise import NoiseBank
+from buildex.rendering.pavements import paint_pavements
+from buildex.rendering.plan import Plan
+from buildex.rendering.plots import extent
 from buildex.rendering.roofs import Kit
-from buildex.rendering.styles import STYLES, draw_ground
+from buildex.rendering.shapes import Material, RoofSpec, assembled
+from buildex.rendering.styles import STYLES, USUAL, draw_ground
 
 SMALL = RenderConfig(seed=1, width=40.0, height=30.0, style="town")
 
@@ -226,3 +231,60 @@ def test_lorries_stand_and_courts_lie_flat(monkeypatch):
         heights[kind] = float(kit.canvas.height.max())
     assert heights["court"] == 0
     assert heights["lorry"] > 1.5
+
+
+def test_a_seed_chooses_among_the_styles_that_were_there_first():
+    small = {"width": 12.0, "height": 12.0}
+    for seed in range(5):
+        usual = {
+            render_town(RenderConfig(seed=seed, style=s, **small)).image.tobytes() for s in USUAL
+        }
+        assert render_town(RenderConfig(seed=seed, **small)).image.tobytes() in usual
+
+
+def test_barracks_are_long_houses_round_paved_ground_that_is_no_building():
+    plan = lay_out((120.0, 120.0), STYLES["barracks"], 1.0, np.random.default_rng(5))
+    long = [b for b in plan.buildings if np.divide(*extent(b.polygon)) > 2.5]
+    assert len(long) > 5
+    built = shapely.union_all(plan.shapes)
+    enclosed = [y for y in plan.pavements if sum(y.intersects(s) for s in plan.shapes) > 1]
+    assert any(yard.difference(built).area > 100 for yard in enclosed)
+
+
+def test_usual_towns_are_not_paved_all_over():
+    for style in USUAL:
+        plan = lay_out((120.0, 120.0), STYLES[style], 1.0, np.random.default_rng(5))
+        assert not plan.pavements
+
+
+def car_park() -> tuple[Kit, Plan]:
+    """A yard of 24 x 18 m with a house in its middle, on a canvas of 30 x 30 m."""
+    rng = np.random.default_rng(2)
+    plan = Plan(30.0, 30.0, pavements=[shapely.box(3, 6, 27, 24)])
+    roof = RoofSpec("flat", 3.0, 0.0, Material("concrete", (0.6, 0.6, 0.6), 0.0, 0.0))
+    plan.add(assembled([(10, 10, 18, 20)], roof))
+    return Kit(Canvas(300, 300, 0.1), draw_sun(rng), NoiseBank(rng), rng), plan
+
+
+def test_pavements_lie_flat_and_end_where_the_yard_ends():
+    kit, plan = car_park()
+    kit.canvas.height[:] = 0.5
+    paint_pavements(kit, plan)
+    patch = kit.canvas.whole
+    laid = patch.coverage((np.asarray(plan.pavements[0].exterior.coords)[:-1],))
+    assert (patch.height[laid == 1] == 0).all()
+    assert patch.color[laid == 1].any(axis=-1).mean() > 0.9
+    assert not patch.color[laid == 0].any()
+    assert (patch.height[laid == 0] == 0.5).all()
+
+
+def test_cars_are_parked_in_yards_and_clear_of_houses():
+    kit, plan = car_park()
+    for _ in range(3):  # how full a yard is is chance
+        paint_cars(kit, plan)
+    patch = kit.canvas.whole
+    yard = patch.coverage((np.asarray(plan.pavements[0].exterior.coords)[:-1],))
+    house = patch.coverage(plan.buildings[0].rings)
+    assert patch.height.max() > 1
+    assert not patch.height[yard == 0].any()
+    assert not patch.height[house > 0].any()

@@ -46,15 +46,29 @@ def write_preview(
         grid = mosaic.grid
         image, valid = mosaic.read(grid.box)
     image[~valid] = 255
-    picture = Image.fromarray(image)
+    picture = outlined(Image.fromarray(image), grid, layers)
+    with beside(path) as place:
+        picture.save(place, format="PNG")
+
+
+def outlined(
+    picture: Image.Image, grid: Grid, layers: Sequence[tuple[Footprints, Colour]], width: int = 2
+) -> Image.Image:
+    """The picture of a grid with outlines drawn over it.
+
+    Args:
+        picture: as many pixels as the grid; is drawn on.
+        grid: where it lies.
+        layers: footprints with the colour of their outlines, drawn in this order.
+        width: of a line in pixels.
+    """
     draw = ImageDraw.Draw(picture)
     for footprints, colour in layers:
         for polygon in _in_pixels(footprints, grid):
             for ring in (polygon.exterior, *polygon.interiors):
                 line = [(float(x), float(y)) for x, y in np.asarray(ring.coords)]
-                draw.line(line, fill=colour, width=2, joint="curve")
-    with beside(path) as place:
-        picture.save(place, format="PNG")
+                draw.line(line, fill=colour, width=width, joint="curve")
+    return picture
 
 
 def _in_pixels(footprints: Footprints, grid: Grid) -> list[shapely.Polygon]:

@@ -1,21 +1,21 @@
-"""Filling the blocks between roads: plots, rows, quarters of sheds, compounds, fields."""
+"""Filling the blocks between roads: plots, rows, quarters of sheds, compounds, fields, ranges."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
-from shapely import affinity
 
 from buildex.geo.footprints import to_rings
 from buildex.geo.rings import oriented
 from buildex.rendering.houses import court_house, draw_house, draw_lot, draw_shed
 from buildex.rendering.plan import Plan, axis_of
+from buildex.rendering.plots import extent, plots_of
+from buildex.rendering.ranges import build_ranges
 from buildex.rendering.shapes import Building, placement
 from buildex.rendering.styles import Style, pick
 
@@ -35,7 +35,7 @@ def fill_block(
     """Build one block over; `style` is how, and how densely."""
     kind = pick(style[0].blocks, rng)
     if kind == "field":
-        plan.fields += [p for p in _plots(block, 500.0, rng) if p.area > 30]
+        plan.fields += [p for p in plots_of(block, 500.0, rng) if p.area > 30]
         _build_plots(plan, block, style, (900.0, 0.25), rng)
         return
     if kind == "rows":
@@ -46,8 +46,13 @@ def fill_block(
         kind = pick({"plots": 2, "sheds": 1}, rng)
     if kind == "compound":
         court = court_house(style[0], rng)
-        _try_place(plan, block, Spot(block.centroid, axis_of(block), 0.05), court, rng)
-    if kind == "sheds":
+        spot = Spot(block.centroid, axis_of(block), 0.05)
+        placed = _try_place(plan, block, spot, court, rng)
+        if placed is not None and style[0].paved and rng.random() < style[0].paved:
+            plan.pavements.append(placed.polygon.minimum_rotated_rectangle)
+    if kind == "ranges":
+        build_ranges(plan, block, style, rng)
+    elif kind == "sheds":
         _build_sheds(plan, block, style, rng)
     else:
         _build_plots(plan, block, style, (style[0].plot, style[0].built), rng)
@@ -62,10 +67,10 @@ def _build_plots(
 ) -> None:
     """One house on each plot, perhaps a shed or two behind it, a wall round it, a yard."""
     look, density = style
-    for lot in _plots(block, plot[0] / density, rng):
+    for lot in plots_of(block, plot[0] / density, rng):
         if rng.random() > plot[1] or lot.area < 12:
             continue
-        long, short = _extent(lot)
+        long, short = extent(lot)
         house = draw_house((long * 0.9, short * 0.9), look, rng)
         spot = Spot(lot.centroid, axis_of(lot), look.jitter)
         placed = _try_place(plan, lot, spot, house, rng)
@@ -76,6 +81,8 @@ def _build_plots(
             _try_place(plan, lot, behind, draw_shed(look, rng), rng)
         if lot.area > 150 and rng.random() < 0.45:
             plan.walls.append(lot.buffer(-0.2).exterior)
+        if look.paved and rng.random() < look.paved:
+            plan.pavements.append(lot.buffer(-0.3))
 
 
 def _build_sheds(
@@ -83,10 +90,10 @@ def _build_sheds(
 ) -> None:
     """A quarter of small houses that stand as close as they can."""
     look, density = style
-    for lot in _plots(block, 34 / density, rng):
+    for lot in plots_of(block, 34 / density, rng):
         if rng.random() > 0.88 or lot.area < 7:
             continue
-        long, short = _extent(lot)
+        long, short = extent(lot)
         house = draw_house((long, short), look, rng)
         _try_place(plan, block, Spot(lot.centroid, axis_of(lot), 0.06), house, rng)
 
@@ -155,42 +162,6 @@ def _try_place(
             plan.add(moved)
             return moved
     return None
-
-
-def _plots(
-    block: shapely.Polygon, target: float, rng: np.random.Generator
-) -> list[shapely.Polygon]:
-    """A block cut into plots along its own axis."""
-    axis = math.degrees(axis_of(block))
-    center = block.centroid
-    straight = affinity.rotate(block, -axis, origin=center)
-    boxes = _split(straight.bounds, target, rng)
-    cut = [straight.intersection(shapely.box(*b)) for b in boxes]
-    whole = [affinity.rotate(c, axis, origin=center) for c in cut]
-    return [p for p in whole if p.geom_type == "Polygon" and p.area > 4]
-
-
-def _split(
-    box: tuple[float, float, float, float], target: float, rng: np.random.Generator
-) -> Iterable[tuple[float, float, float, float]]:
-    x0, y0, x1, y1 = box
-    if (x1 - x0) * (y1 - y0) < target * float(rng.uniform(0.8, 1.9)):
-        return [box]
-    share = float(rng.uniform(0.38, 0.62))
-    if x1 - x0 > y1 - y0:
-        middle = x0 + share * (x1 - x0)
-        halves = (x0, y0, middle, y1), (middle, y0, x1, y1)
-    else:
-        middle = y0 + share * (y1 - y0)
-        halves = (x0, y0, x1, middle), (x0, middle, x1, y1)
-    return [part for half in halves for part in _split(half, target, rng)]
-
-
-def _extent(polygon: shapely.Polygon) -> tuple[float, float]:
-    """Longer and shorter side of the smallest rectangle round a polygon."""
-    corners = shapely.get_coordinates(shapely.minimum_rotated_rectangle(polygon))[:3]
-    short, long = sorted(float(v) for v in np.hypot(*np.diff(corners, axis=0).T))
-    return long, short
 
 
 def _point_in(polygon: shapely.Polygon, rng: np.random.Generator) -> shapely.Point:

@@ -1,4 +1,4 @@
-"""Painting the small things: cars, walls, rubble, laundry, water tanks, sheets on slabs."""
+"""Painting the small things: walls, rubble, laundry, water tanks, sheets on slabs."""
 
 from __future__ import annotations
 
@@ -12,14 +12,10 @@ from buildex.geo.footprints import to_rings
 from buildex.geo.rings import Ring, bounds
 from buildex.rendering.materials import METALS, PAINTS
 from buildex.rendering.noise import smoothstep
-from buildex.rendering.plan import Plan, Road
+from buildex.rendering.plan import Plan
 from buildex.rendering.roofs import Kit
 from buildex.rendering.shapes import Building, Color
 
-CARS: tuple[Color, ...] = (
-    (0.92, 0.92, 0.92), (0.80, 0.82, 0.84), (0.15, 0.16, 0.18), (0.65, 0.12, 0.14),
-    (0.20, 0.30, 0.50), (0.88, 0.80, 0.55),
-)  # fmt: skip
 CLOTHS: tuple[Color, ...] = (
     (0.9, 0.9, 0.92), (0.2, 0.4, 0.8), (0.85, 0.45, 0.2), (0.8, 0.2, 0.3), (0.85, 0.75, 0.3),
     (0.3, 0.3, 0.32),
@@ -87,29 +83,6 @@ def _paint_hedge(kit: Kit, part: shapely.Polygon, tone: float) -> None:
     green = np.array([0.27, 0.36, 0.18], np.float32) * tone
     patch.blend(green * (0.6 + 0.8 * leaves[..., None]), alpha)
     patch.raise_to(0.7 + 0.8 * leaves, alpha)
-
-
-def paint_cars(kit: Kit, plan: Plan) -> None:
-    """Cars along the wider roads."""
-    for road in plan.roads:
-        if road.width < 3.5:
-            continue
-        for _ in range(int(kit.rng.poisson(road.line.length / 45))):
-            _paint_car(kit, road)
-
-
-def _paint_car(kit: Kit, road: Road) -> None:
-    at = kit.rng.uniform(0, road.line.length - 1)
-    a, b = road.line.interpolate(at), road.line.interpolate(at + 1)
-    angle = math.atan2(b.y - a.y, b.x - a.x) + float(kit.rng.normal(0, 0.06))
-    side = float(kit.rng.choice([-1, 1])) * (road.width / 2 - 1.0)
-    x, y = a.x - math.sin(angle) * side, a.y + math.cos(angle) * side
-    length, width = float(kit.rng.uniform(3.6, 5)), float(kit.rng.uniform(1.6, 1.85))
-    color = CARS[kit.rng.integers(len(CARS))]
-    paint_object(kit, box_ring((x, y), (length, width), angle), color, 0.9)
-    glass = (0.18, 0.20, 0.23)
-    paint_object(kit, box_ring((x, y), (length * 0.52, width * 0.84), angle), glass, 0.3)
-    paint_object(kit, box_ring((x, y), (length * 0.34, width * 0.84), angle), color, 0.2)
 
 
 def paint_litter(kit: Kit, plan: Plan, count: int) -> None:

@@ -87,6 +87,15 @@ def court_house(style: Style, rng: np.random.Generator) -> Building:
     return assembled(rects[form], spec)
 
 
+def range_roof(style: Style, rng: np.random.Generator) -> RoofSpec:
+    """The roof of a long house: one for all of a group."""
+    storeys = int(rng.integers(1, style.storeys + 1))
+    if rng.random() < style.flats:
+        return _spec("flat", storeys, rng)
+    slope: Slope = "gable" if rng.random() < 0.7 else "hip"
+    return _spec(slope, storeys, rng, pick(style.roofs, rng))
+
+
 def _sides(size: tuple[float, float], rng: np.random.Generator) -> tuple[float, float]:
     """Width and depth of a house for a plot: long rather than square."""
     w = min(size[0], 19.0) * float(rng.uniform(0.7, 1.0))

@@ -46,6 +46,7 @@ class Plan:
     shapes: list[shapely.Polygon] = field(default_factory=list)
     fields: list[shapely.Polygon] = field(default_factory=list)
     yards: list[shapely.Polygon] = field(default_factory=list)
+    pavements: list[shapely.Polygon] = field(default_factory=list)
     walls: list[shapely.LineString] = field(default_factory=list)
     trees: list[Tree] = field(default_factory=list)
     _cells: dict[tuple[int, int], list[int]] = field(default_factory=dict)

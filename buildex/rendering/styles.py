@@ -18,7 +18,8 @@ class Style:
         spacing: metres between roads.
         road: width of a road in metres, least and most.
         plot: area of a plot in square metres.
-        blocks: what blocks hold, by weight: `rows`, `plots`, `sheds`, `compound`, `field`.
+        blocks: what blocks hold, by weight: `rows`, `plots`, `sheds`, `compound`, `field`,
+            `ranges`.
         built: share of the plots with a house.
         jitter: how far houses turn away from their block's axis, in radians.
         roofs: roof materials by weight.
@@ -26,6 +27,7 @@ class Style:
         storeys: most storeys of a house.
         trees: trees per hectare.
         green: how much of the ground is grown over, 0..1.
+        paved: share of plots and yards that are paved all over.
     """
 
     spacing: float
@@ -39,34 +41,122 @@ class Style:
     storeys: int
     trees: float
     green: float
+    paved: float = 0.0
 
 
 STYLES: Mapping[str, Style] = {
     "village": Style(
-        70, (2, 4), 420, {"plots": 5, "field": 3, "compound": 1, "sheds": 0.3}, 0.6, 0.35,
-        {"rusty": 3, "metal": 3, "thatch": 2, "painted": 0.6}, 0.08, 1, 60, 0.65,
+        70,
+        (2, 4),
+        420,
+        {"plots": 5, "field": 3, "compound": 1, "sheds": 0.3},
+        0.6,
+        0.35,
+        {"rusty": 3, "metal": 3, "thatch": 2, "painted": 0.6},
+        0.08,
+        1,
+        60,
+        0.65,
     ),
     "suburb": Style(
-        48, (4, 7), 420, {"plots": 6, "compound": 1.2, "field": 0.7, "sheds": 0.8}, 0.85, 0.08,
-        {"metal": 2.5, "painted": 2.5, "tile": 2, "rusty": 2}, 0.2, 2, 70, 0.55,
+        48,
+        (4, 7),
+        420,
+        {"plots": 6, "compound": 1.2, "field": 0.7, "sheds": 0.8},
+        0.85,
+        0.08,
+        {"metal": 2.5, "painted": 2.5, "tile": 2, "rusty": 2},
+        0.2,
+        2,
+        70,
+        0.55,
     ),
     "town": Style(
-        42, (4, 8), 150, {"plots": 4, "rows": 2.5, "sheds": 1.5, "compound": 1, "field": 0.3}, 0.92,
-        0.06, {"rusty": 3, "metal": 3, "painted": 3, "tile": 0.6}, 0.25, 2, 48, 0.45,
+        42,
+        (4, 8),
+        150,
+        {"plots": 4, "rows": 2.5, "sheds": 1.5, "compound": 1, "field": 0.3},
+        0.92,
+        0.06,
+        {"rusty": 3, "metal": 3, "painted": 3, "tile": 0.6},
+        0.25,
+        2,
+        48,
+        0.45,
     ),
     "bazaar": Style(
-        38, (3, 9), 110, {"rows": 6, "plots": 1.5, "compound": 0.7, "field": 0.6, "sheds": 0.6},
-        0.95, 0.04, {"rusty": 2, "metal": 2, "painted": 2}, 0.68, 3, 20, 0.35,
+        38,
+        (3, 9),
+        110,
+        {"rows": 6, "plots": 1.5, "compound": 0.7, "field": 0.6, "sheds": 0.6},
+        0.95,
+        0.04,
+        {"rusty": 2, "metal": 2, "painted": 2},
+        0.68,
+        3,
+        20,
+        0.35,
     ),
     "camp": Style(
-        40, (2, 4), 34, {"sheds": 7, "plots": 1, "compound": 0.4}, 0.9, 0.15,
-        {"rusty": 5, "metal": 3, "painted": 1}, 0.03, 1, 22, 0.3,
+        40,
+        (2, 4),
+        34,
+        {"sheds": 7, "plots": 1, "compound": 0.4},
+        0.9,
+        0.15,
+        {"rusty": 5, "metal": 3, "painted": 1},
+        0.03,
+        1,
+        22,
+        0.3,
     ),
     "estate": Style(
-        55, (5, 9), 260, {"plots": 3, "field": 3, "compound": 0.8, "rows": 0.5}, 0.75, 0.05,
-        {"metal": 2, "painted": 2, "tile": 1}, 0.6, 3, 30, 0.55,
+        55,
+        (5, 9),
+        260,
+        {"plots": 3, "field": 3, "compound": 0.8, "rows": 0.5},
+        0.75,
+        0.05,
+        {"metal": 2, "painted": 2, "tile": 1},
+        0.6,
+        3,
+        30,
+        0.55,
     ),
-}  # fmt: skip
+    "barracks": Style(
+        66,
+        (5, 9),
+        300,
+        {"ranges": 7, "plots": 1, "compound": 1, "field": 0.5},
+        0.8,
+        0.05,
+        {"metal": 3, "painted": 3, "tile": 2, "rusty": 0.6},
+        0.15,
+        4,
+        35,
+        0.45,
+        0.75,
+    ),
+    "walled": Style(
+        46,
+        (4, 8),
+        330,
+        {"plots": 6, "ranges": 1.5, "compound": 1},
+        0.85,
+        0.07,
+        {"metal": 2.5, "painted": 2, "tile": 1.5, "rusty": 1.5},
+        0.3,
+        2,
+        45,
+        0.35,
+        0.65,
+    ),
+}
+USUAL = ("village", "suburb", "town", "bazaar", "camp", "estate")  # what a seed chooses among
+PAVED: tuple[Color, ...] = (
+    (0.36, 0.36, 0.37), (0.50, 0.49, 0.48), (0.68, 0.66, 0.62), (0.84, 0.82, 0.77),
+    (0.56, 0.44, 0.38), (0.72, 0.62, 0.49),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

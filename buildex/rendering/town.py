@@ -19,9 +19,9 @@ from buildex.io.output import check_output
 from buildex.io.raster import write_mosaic
 from buildex.io.vector import write_footprints
 from buildex.rendering.canvas import Canvas
+from buildex.rendering.cars import paint_cars
 from buildex.rendering.clutter import (
     furnish_roof,
-    paint_cars,
     paint_litter,
     paint_rubble,
     paint_walls,
@@ -31,17 +31,20 @@ from buildex.rendering.ground import paint_ground
 from buildex.rendering.layout import lay_out
 from buildex.rendering.light import draw_camera, draw_sun, lit, photographed, shadows
 from buildex.rendering.noise import NoiseBank
+from buildex.rendering.pavements import paint_pavements
 from buildex.rendering.plan import Plan
 from buildex.rendering.plants import paint_tree
 from buildex.rendering.roofs import Kit, paint_building
-from buildex.rendering.styles import STYLES, Style, draw_ground
+from buildex.rendering.styles import STYLES, USUAL, Style, draw_ground
 
 # Towns lie near Zanzibar, each seed at a place of its own.
 CRS = "EPSG:32737"
 DECOYS = 20  # things that look like roofs, per hectare
 ORIGIN = (525_000.0, 9_318_000.0)
 
-StyleName = Literal["any", "village", "suburb", "town", "bazaar", "camp", "estate"]
+StyleName = Literal[
+    "any", "village", "suburb", "town", "bazaar", "camp", "estate", "barracks", "walled"
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +56,8 @@ class RenderConfig:
     height: float = field(default=120.0, metadata={"help": "Metres from north to south."})
     gsd: float = field(default=0.10, metadata={"help": "Ground sample distance in metres."})
     style: StyleName = field(
-        default="any", metadata={"help": "Kind of town; `any` lets the seed choose."}
+        default="any",
+        metadata={"help": "Kind of town; `any` lets the seed choose one of the first six."},
     )
     density: float = field(
         default=1.0, metadata={"help": "How closely houses stand; 1 is usual for the style."}
@@ -97,7 +101,7 @@ class RenderedTown:
 def render_town(config: RenderConfig) -> RenderedTown:
     """Draw a town, from its plan to the photograph."""
     rng = np.random.default_rng(config.seed)
-    chosen = str(rng.choice(list(STYLES)))
+    chosen = str(rng.choice(USUAL))
     style = STYLES[chosen if config.style == "any" else config.style]
     columns, rows = round(config.width / config.gsd), round(config.height / config.gsd)
     plan = lay_out((columns * config.gsd, rows * config.gsd), style, config.density, rng)
@@ -136,6 +140,7 @@ def _paint(kit: Kit, plan: Plan, style: Style) -> None:
     ground = draw_ground(kit.rng)
     hectares = plan.width * plan.height / 1e4
     paint_ground(kit, plan, ground, style)
+    paint_pavements(kit, plan)
     paint_decoys(kit, plan, ground, int(kit.rng.poisson(DECOYS * hectares)))
     paint_walls(kit, plan)
     paint_rubble(kit, plan, int(kit.rng.poisson(10 * hectares)))
