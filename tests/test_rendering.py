@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from functools import cache
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -27,6 +28,7 @@ from buildex.rendering.plots import extent
 from buildex.rendering.roofs import Kit
 from buildex.rendering.shapes import Material, RoofSpec, assembled
 from buildex.rendering.styles import STYLES, USUAL, draw_ground
+from buildex.rendering.town import StyleName
 
 SMALL = RenderConfig(seed=1, width=40.0, height=30.0, style="town")
 
@@ -249,6 +251,29 @@ def test_barracks_are_long_houses_round_paved_ground_that_is_no_building():
     built = shapely.union_all(plan.shapes)
     enclosed = [y for y in plan.pavements if sum(y.intersects(s) for s in plan.shapes) > 1]
     assert any(yard.difference(built).area > 100 for yard in enclosed)
+
+
+@pytest.mark.parametrize("style", ["barracks", "walled"])
+def test_houses_round_yards_are_wide_enough_and_no_yard_is_empty(style):
+    for seed in range(12):
+        plan = lay_out((90.0, 90.0), STYLES[style], 1.3, np.random.default_rng(seed))
+        for building in plan.buildings:
+            assert all(signed_area(part.ring) > 0 for part in building.parts)
+            assert extent(building.polygon)[1] > 1.0
+        assert all(yard.area > 0 for yard in plan.pavements)
+        assert all(wall.length > 0 for wall in plan.walls)
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_every_style_can_be_painted(style):
+    for seed in (4, 10):
+        drawn = render_town(RenderConfig(seed=seed, width=45.0, height=45.0, style=style))
+        assert drawn.image.std() > 5
+        assert drawn.polygons
+
+
+def test_every_style_can_be_asked_for():
+    assert get_args(StyleName) == ("any", *STYLES)
 
 
 def test_usual_towns_are_not_paved_all_over():

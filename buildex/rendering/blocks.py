@@ -10,7 +10,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from buildex.geo.footprints import to_rings
+from buildex.geo.footprints import repaired, to_rings
 from buildex.geo.rings import oriented
 from buildex.rendering.houses import court_house, draw_house, draw_lot, draw_shed
 from buildex.rendering.plan import Plan, axis_of
@@ -82,7 +82,7 @@ def _build_plots(
         if lot.area > 150 and rng.random() < 0.45:
             plan.walls.append(lot.buffer(-0.2).exterior)
         if look.paved and rng.random() < look.paved:
-            plan.pavements.append(lot.buffer(-0.3))
+            plan.pavements += repaired(lot.buffer(-0.3))
 
 
 def _build_sheds(

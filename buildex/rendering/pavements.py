@@ -12,18 +12,22 @@ from buildex.rendering.canvas import Patch
 from buildex.rendering.noise import Field, smoothstep
 from buildex.rendering.plan import Plan, axis_of
 from buildex.rendering.roofs import Kit
-from buildex.rendering.styles import PAVED
+from buildex.rendering.shapes import Color
+
+PAVED: tuple[Color, ...] = (
+    (0.36, 0.36, 0.37), (0.50, 0.49, 0.48), (0.68, 0.66, 0.62), (0.84, 0.82, 0.77),
+    (0.56, 0.44, 0.38), (0.72, 0.62, 0.49),
+)  # fmt: skip
 
 
 def paint_pavements(kit: Kit, plan: Plan) -> None:
     """Paint all paved yards of a town."""
     for yard in plan.pavements:
-        for part in shapely.get_parts(yard):
-            _pave(kit, part)
+        _pave(kit, yard)
 
 
 def _pave(kit: Kit, yard: shapely.Polygon) -> None:
-    patch = None if yard.is_empty else kit.canvas.patch(yard.bounds)
+    patch = kit.canvas.patch(yard.bounds)
     if patch is None:
         return
     take, rng, shape = kit.bank.take, kit.rng, patch.shape

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 import shapely
 
+from buildex.geo.footprints import repaired
 from buildex.rendering.houses import range_roof
 from buildex.rendering.plan import Plan, axis_of
 from buildex.rendering.plots import extent, plots_of
@@ -16,6 +17,7 @@ from buildex.rendering.styles import Style
 
 GROUP = 1500.0  # square metres of a yard with its houses
 SMALLEST = 20.0  # metres across, under which there is room for one house and no yard
+NARROWEST = 3.0  # metres across a house
 
 
 def build_ranges(
@@ -37,16 +39,20 @@ def build_ranges(
             if plot.contains(moved.polygon) and plan.fits(moved.polygon, 0.4):
                 plan.add(moved)
         if rng.random() < look.paved:
-            plan.pavements.append(plot.buffer(-float(rng.uniform(0.6, 2.5)), join_style="mitre"))
+            inner = plot.buffer(-float(rng.uniform(0.6, 2.5)), join_style="mitre")
+            plan.pavements += repaired(inner)
         if rng.random() < 0.4:
-            plan.walls.append(plot.buffer(-0.3).exterior)
+            plan.walls += [part.exterior for part in repaired(plot.buffer(-0.3))]
 
 
 def _sides(width: float, depth: float, rng: np.random.Generator) -> list[Rect]:
-    """Rectangles along the sides of a yard of so many metres, or one where it is narrow."""
+    """Rectangles along the sides of a yard of so many metres, or one where it is narrow.
+
+    None is narrower than `NARROWEST`: where there is no room for one, none stands.
+    """
     thick = float(rng.uniform(6, 12))
     if min(width, depth) < SMALLEST:
-        return [(0, 0, width, min(depth, thick))]
+        return [rect for rect in [(0.0, 0.0, width, min(depth, thick))] if _wide_enough(rect)]
     thick = min(thick, min(width, depth) / 3)
     gap = float(rng.uniform(0.8, 5))
     start, end = thick + gap, depth - thick - gap
@@ -57,7 +63,12 @@ def _sides(width: float, depth: float, rng: np.random.Generator) -> list[Rect]:
         (width - thick, start, width, end),
     ]
     chosen = [rect for rect in every if rng.random() < 0.72]
-    return [_shortened(rect, rng) for rect in chosen or every[:1]]
+    return [r for rect in chosen or every[:1] if _wide_enough(r := _shortened(rect, rng))]
+
+
+def _wide_enough(rect: Rect) -> bool:
+    x0, y0, x1, y1 = rect
+    return min(x1 - x0, y1 - y0) >= NARROWEST
 
 
 def _shortened(rect: Rect, rng: np.random.Generator) -> Rect:

@@ -57,7 +57,7 @@ class RenderConfig:
     gsd: float = field(default=0.10, metadata={"help": "Ground sample distance in metres."})
     style: StyleName = field(
         default="any",
-        metadata={"help": "Kind of town; `any` lets the seed choose one of the first six."},
+        metadata={"help": f"Kind of town; `any` lets the seed choose of {', '.join(USUAL)}."},
     )
     density: float = field(
         default=1.0, metadata={"help": "How closely houses stand; 1 is usual for the style."}
