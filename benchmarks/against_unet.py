@@ -68,10 +68,14 @@ def trained(work: Path, datasets: Sequence[Path]) -> Path:
 def drawn(work: Path, scene: Path, model: Path) -> Path:
     """The layer of a scene by a model."""
     opened = open_model(str(model))
-    layer = work / f"{scene.name}-{opened.name}.gpkg"
+    signed = opened.name, opened.version
+    layer = work / f"{scene.name}-{opened.name}-{opened.version}.gpkg"
     if not layer.is_file():
-        mosaic, signed = str(scene / "mosaic.tif"), (opened.name, opened.version)
-        say(predict(mosaic, layer, opened.segmenter, PredictConfig(), model=signed).text())
+        mosaic, config = str(scene / "mosaic.tif"), PredictConfig()
+        report = predict(
+            mosaic, layer, opened.segmenter, config, model=signed, digest=opened.identity
+        )
+        say(report.text())
     return layer
 
 

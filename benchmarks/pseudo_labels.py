@@ -40,9 +40,9 @@ def main() -> None:
     parser.add_argument("--unsure", type=float, default=0.2, help="chance of what is cut out")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
-    layer = given.out / "seen.gpkg"
+    model = open_model(given.model)
+    layer = given.out / f"seen-{model.name}-{model.version}-{given.unsure:g}.gpkg"
     if not layer.is_file():
-        model = open_model(given.model)
         config = PredictConfig(threshold=given.unsure)
         say(predict(given.mosaic, layer, model.segmenter, config, track=track).text())
     with Mosaic.open(given.mosaic) as mosaic:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import geopandas
@@ -258,6 +259,7 @@ def test_a_preview_shows_the_outlines(mosaic, tmp_path):
         ({"threshold": 0.0}, ConfigError),
         ({"batch_size": 0}, ConfigError),
         ({"gsd": 0.0}, ConfigError),
+        ({"gsd": math.inf}, ConfigError),
         ({"overlap": 400}, ConfigError),
     ],
 )

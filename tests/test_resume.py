@@ -155,6 +155,14 @@ def test_rows_of_another_version_are_not_stitched(mosaic, tmp_path, monkeypatch)
         run(mosaic, out)
 
 
+def test_rows_on_another_grid_are_not_stitched(mosaic, tmp_path, monkeypatch):
+    out = tmp_path / "out.gpkg"
+    interrupted(mosaic, out)
+    monkeypatch.setattr("buildex.predicting.opening.OWN_SHARE", 1.5)
+    with pytest.raises(OutputError, match=r"another grid"):
+        run(mosaic, out)
+
+
 @pytest.mark.parametrize("limit", [40_000, 90_000], ids=["journal", "layer"])
 def test_a_full_disk_is_told_and_nothing_is_lost(mosaic, undisturbed, tmp_path, limit):
     out = tmp_path / "out.gpkg"

@@ -112,7 +112,8 @@ class Mosaic:
             CrsError: if it has no CRS that ties it to the Earth.
         """
         source = describe(str(path), gsd, crs)
-        gsd = max(gsd, min(share * source.native_gsd, coarsest))
+        # To a millimetre: crops of one mosaic must not differ in the last digits.
+        gsd = max(gsd, round(min(share * source.native_gsd, coarsest), 3))
         low, high = source.outline.min(axis=0), source.outline.max(axis=0)
         bounds = float(low[0]), float(low[1]), float(high[0]), float(high[1])
         return cls(source, snapped_grid(source.metric_crs, bounds, gsd, step))

@@ -82,6 +82,7 @@ def predict(
             "buildex": buildex.__version__,  # rows kept are stitched as another one would not
             "mosaic": mosaic.identity,
             **plan_of(segmenter, config, model, digest),
+            "grid": [*mosaic.grid.transform[:6], mosaic.grid.width, mosaic.grid.height],
         }
         with Journal.opened(output, plan, restart=config.restart) as journal:
             run = _Run(journal, survey, Drawer(survey, config, model), crs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -117,7 +118,7 @@ class PredictConfig:
             ("gsd", "or leave it to the model and the mosaic"),
         ):
             value = getattr(self, name)
-            if value is not None and not value > 0:
+            if value is not None and not 0 < value < math.inf:
                 raise ConfigError(f"{name} is {value}", hint=f"use more than 0, {instead}")
 
     def finishing(self, gsd: float, native_gsd: float = 0.0) -> Finishing:

@@ -281,6 +281,19 @@ def test_a_cropped_mosaic_has_the_same_pixels(tmp_path, reading):
     np.testing.assert_array_equal(image[here][both], whole[there.slices][both])
 
 
+def test_crops_of_a_coarse_mosaic_are_shown_on_one_grid(tmp_path, reading):
+    mosaic, _, _ = reading
+    with rasterio.open(mosaic.path) as file:
+        bands, place = file.read(), file.transform
+    grids = []
+    for rows in (600, 250):
+        path = write_raster(tmp_path / f"{rows}.tif", bands[:, :rows], place, "EPSG:3857")
+        grids.append(Mosaic.open(path, gsd=0.01, share=0.55).grid)
+    assert grids[0].gsd == grids[1].gsd > 0.04
+    corner = grids[0].to_pixel(np.array([[grids[1].transform.c, grids[1].transform.f]]))
+    np.testing.assert_allclose(corner, np.rint(corner), atol=1e-6)
+
+
 def test_a_pickled_mosaic_reads_the_same(plain):
     mosaic = Mosaic.open(plain)
     image, _ = mosaic.read(MIDDLE)
