@@ -7,50 +7,96 @@ Interrupted, the same command goes on where it stopped. The model comes out in
 WORK/run/model; what its scores mean is measured and written into its card by
 `benchmarks/calibrate.py WORK/run/model --scene ... --write`. The first stage took six minutes on a
 GPU that others shared, and takes hours on two CPU cores; the second somewhat over an hour there.
+
+`--further` goes on with two stages that were tried and not released (docs/decisions/0015): on what
+the second one's network sees in a town without labels, and on rendered towns with yards. Their
+model comes out in WORK/yards-run/model.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from pseudo_labels import label
 
 from buildex.cli.console import say, track
 from buildex.config import from_table, read_toml
 from buildex.rendering import RenderConfig, render_town, write_town
+from buildex.rendering.styles import USUAL
 from buildex.tiling import TileConfig, tile
 from buildex.training import TrainConfig, train
 
-STYLES = ("village", "suburb", "town", "bazaar", "camp", "estate")
-SEEDS = range(1000, 1036)
+YARDS = ("barracks", "barracks", "walled")  # styles of towns with yards
+TOWNS, YARD_TOWNS = range(1000, 1036), range(1036, 1054)  # seeds
 SIDE = 160  # metres
-STAGES = {  # each starts from the weights of the one before
-    "drone_lite2.toml": "first",
-    "drone_lite2_second.toml": "run",
-}
+SELF = "banepa-town"  # has no labels
+
+
+class Scene(NamedTuple):
+    """A mosaic, where its labels and its area lie, and its name in a dataset."""
+
+    mosaic: Path
+    labels: Path
+    name: str
+
+    @classmethod
+    def of(cls, folder: Path) -> Scene:
+        """A scene whose labels lie beside its mosaic."""
+        return cls(folder / "mosaic.tif", folder, folder.name)
+
+
+class Stage(NamedTuple):
+    """A training that starts from the weights of the one before."""
+
+    settings: str
+    run: str
+    datasets: tuple[str, ...]
+
+
+BASIC = ("train", "rendered", "val")
+STAGES = (Stage("drone_lite2.toml", "first", BASIC), Stage("drone_lite2_second.toml", "run", BASIC))
+FURTHER = (
+    Stage("self_training.toml", "self-run", ("train", "rendered", "pseudo", "val")),
+    Stage("yards.toml", "yards-run", ("train", "rendered", "yards", "pseudo", "val")),
+)
 
 
 def main() -> None:
-    """Read the arguments and do the three steps."""
+    """Read the arguments and do all steps."""
     parser = argparse.ArgumentParser(description="Make the released model again.")
     parser.add_argument("work", type=Path)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--encoder", type=Path, required=True)
+    parser.add_argument("--further", action="store_true", help="two more stages")
     given = parser.parse_args()
-    given.work.mkdir(parents=True, exist_ok=True)
-    towns = [rendered(given.work / "towns", seed) for seed in track(SEEDS, label="towns")]
+    work: Path = given.work
+    work.mkdir(parents=True, exist_ok=True)
+    towns = [rendered(work / "towns", seed, USUAL, "town") for seed in track(TOWNS, label="towns")]
     real = sorted(path.parent for path in given.data.glob("train/*/mosaic.tif"))
-    datasets = [
-        tiled(given.work / "train", real, "train"),
-        tiled(given.work / "rendered", towns, "train"),
-        tiled(given.work / "val", [given.data / "val" / "zanzibar-val"], "val"),
-    ]
+    tiled(work / "train", [Scene.of(folder) for folder in real], "train")
+    tiled(work / "rendered", [Scene.of(folder) for folder in towns], "train")
+    tiled(work / "val", [Scene.of(given.data / "val" / "zanzibar-val")], "val")
     beginning = {"pretrained": str(given.encoder)}
-    for name, run in STAGES.items():
-        trained(given.work / run, datasets, {**settings(name), **beginning})
-        beginning = {"pretrained": "none", "init": str(given.work / run / "model")}
+    for stage in STAGES:
+        beginning = trained(work, stage, beginning)
+    if given.further:
+        prepare_further(work, given.data)
+        for stage in FURTHER:
+            beginning = trained(work, stage, beginning)
+
+
+def prepare_further(work: Path, data: Path) -> None:
+    """Render towns with yards, and label a town by the released stages' network."""
+    yards = [rendered(work / "towns", s, YARDS, "yards") for s in track(YARD_TOWNS, label="yards")]
+    tiled(work / "yards", [Scene.of(folder) for folder in yards], "train")
+    mosaic, labels = data / "unlabelled" / SELF / "mosaic.tif", work / SELF
+    if not (work / "pseudo" / "dataset.json").is_file():
+        label(str(mosaic), labels, str(work / STAGES[-1].run / "model"))
+    tiled(work / "pseudo", [Scene(mosaic, labels, SELF)], "train")
 
 
 def settings(name: str) -> dict[str, Any]:
@@ -58,43 +104,45 @@ def settings(name: str) -> dict[str, Any]:
     return read_toml(Path(__file__).with_name(name))
 
 
-def trained(run: Path, datasets: list[Path], chosen: dict[str, Any]) -> None:
-    """Train one stage, or go on where an earlier attempt was stopped."""
-    if (run / "model" / "model.toml").is_file():
-        return
-    table = {
-        **chosen,
-        "datasets": datasets,
-        "output": run,
-        "resume": (run / "checkpoints" / "last.ckpt").is_file(),
-        "overwrite": True,
-    }
-    say(train(from_table(TrainConfig, table), track=track, tell=say).text())
+def trained(work: Path, stage: Stage, beginning: dict[str, Any]) -> dict[str, Any]:
+    """Train one stage, or go on where an earlier attempt was stopped; how the next one begins."""
+    run = work / stage.run
+    if not (run / "model" / "model.toml").is_file():
+        table = {
+            **settings(stage.settings),
+            **beginning,
+            "datasets": [work / name for name in stage.datasets],
+            "output": run,
+            "resume": (run / "checkpoints" / "last.ckpt").is_file(),
+            "overwrite": True,
+        }
+        say(train(from_table(TrainConfig, table), track=track, tell=say).text())
+    return {"pretrained": "none", "init": str(run / "model")}
 
 
-def rendered(folder: Path, seed: int) -> Path:
+def rendered(folder: Path, seed: int, styles: Sequence[str], kind: str) -> Path:
     """A rendered town of a style and density that follow from its seed."""
-    town = folder / f"town-{seed}"
+    town = folder / f"{kind}-{seed}"
     if not (town / "aoi.geojson").is_file():
         density = round(float(np.random.default_rng(seed).uniform(0.85, 1.6)), 2)
-        style = STYLES[seed % len(STYLES)]
+        style = styles[seed % len(styles)]
         config = RenderConfig(seed=seed, width=SIDE, height=SIDE, style=style, density=density)
         write_town(town, render_town(config), overwrite=True)
     return town
 
 
-def tiled(out: Path, scenes: list[Path], split: str) -> Path:
-    """A dataset of scene folders, all in one split."""
+def tiled(out: Path, scenes: list[Scene], split: str) -> Path:
+    """A dataset of scenes, all in one split."""
     if not (out / "dataset.json").is_file():
         config = TileConfig(
             overlap=0,
             split=split,
             negatives=1.0,
-            aoi=tuple(scene / "aoi.geojson" for scene in scenes),
+            aoi=tuple(scene.labels / "aoi.geojson" for scene in scenes),
             name=tuple(scene.name for scene in scenes),
         )
-        mosaics = [scene / "mosaic.tif" for scene in scenes]
-        labels = [scene / "buildings.geojson" for scene in scenes]
+        mosaics = [scene.mosaic for scene in scenes]
+        labels = [scene.labels / "buildings.geojson" for scene in scenes]
         say(tile(mosaics, labels, out, config, track).text())
     return out
 

@@ -24,6 +24,7 @@ from buildex.io.raster import Mosaic
 from buildex.io.vector import read_footprints, write_footprints
 from buildex.predicting import PredictConfig, open_model, predict
 
+SURE, UNSURE = 0.6, 0.2  # chances from which something is a label, and no longer ground
 AROUND = 0.6  # metres round what may be a building that are cut out ...
 BETWEEN = 0.4  # ... and round what surely is one that stay, all the same
 VERTICES = 12  # most vertices ...
@@ -36,22 +37,37 @@ def main() -> None:
     parser.add_argument("mosaic")
     parser.add_argument("out", type=Path)
     parser.add_argument("--model", default=None)
-    parser.add_argument("--sure", type=float, default=0.6, help="chance of a label")
-    parser.add_argument("--unsure", type=float, default=0.2, help="chance of what is cut out")
+    parser.add_argument("--sure", type=float, default=SURE, help="chance of a label")
+    parser.add_argument("--unsure", type=float, default=UNSURE, help="chance of what is cut out")
     given = parser.parse_args()
-    given.out.mkdir(parents=True, exist_ok=True)
-    model = open_model(given.model)
-    layer = given.out / f"seen-{model.name}-{model.version}-{given.unsure:g}.gpkg"
+    label(given.mosaic, given.out, given.model, given.sure, given.unsure)
+
+
+def label(
+    mosaic_path: str, out: Path, name: str | None, sure: float = SURE, unsure: float = UNSURE
+) -> None:
+    """Write the labels of a mosaic and their area into a folder.
+
+    Args:
+        mosaic_path: the mosaic.
+        out: the folder; what was drawn stays there, and is not drawn again.
+        name: of the model, or its folder; None for the released one.
+        sure: chance of a label.
+        unsure: chance of what is cut out.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    model = open_model(name)
+    layer = out / f"seen-{model.name}-{model.version}-{unsure:g}.gpkg"
     if not layer.is_file():
-        config = PredictConfig(threshold=given.unsure)
-        say(predict(given.mosaic, layer, model.segmenter, config, track=track).text())
-    with Mosaic.open(given.mosaic) as mosaic:
+        config = PredictConfig(threshold=unsure)
+        say(predict(mosaic_path, layer, model.segmenter, config, track=track).text())
+    with Mosaic.open(mosaic_path) as mosaic:
         frame, crs = shapely.Polygon(mosaic.outline), mosaic.grid.crs
     seen, _ = read_footprints(layer, target_crs=crs)
-    labels, area = parted(seen, frame, given.sure, given.unsure)
-    write_footprints(given.out / "buildings.geojson", labels, overwrite=True)
+    labels, area = parted(seen, frame, sure, unsure)
+    write_footprints(out / "buildings.geojson", labels, overwrite=True)
     shapes = np.array([area], dtype=object)
-    write_footprints(given.out / "aoi.geojson", Footprints(shapes, crs), overwrite=True)
+    write_footprints(out / "aoi.geojson", Footprints(shapes, crs), overwrite=True)
     say(f"{len(labels)} labels of {len(seen)} buildings; {area.area / frame.area:.0%} of the area")
 
 
