@@ -21,7 +21,9 @@ from buildex.geo.precision import (
     pooled,
 )
 
-AREAS = ((0.0, 1e10), (0.0, 30.0), (30.0, 70.0), (70.0, 1e10))  # all, small, medium, large
+# All, small, medium, large. No box of whole sides has such an area: width times height and the
+# area of a polygon that was shifted differ in the last digit, and a bound must not hang on it.
+AREAS = ((0.0, 1e10), (0.0, 30.5), (30.5, 70.5), (70.5, 1e10))
 SIDES = st.tuples(*[st.integers(0, 20)] * 2, *[st.integers(2, 12)] * 2)
 SCENES = st.tuples(
     st.lists(SIDES, min_size=0, max_size=8),
