@@ -19,6 +19,7 @@ import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, WeightAveraging
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
 from buildex.card import NetworkSpec
@@ -33,6 +34,7 @@ from buildex.nn.pretrained import adopt, of_encoder
 from buildex.nn.settings import Feeding, Learning, Loop
 
 Tell = Callable[[str], None]
+ParamList = list[Tensor] | tuple[Tensor, ...]
 HARMLESS = (  # what Lightning warns of and nobody here need know
     r".*isinstance\(treespec, LeafSpec\)",  # a quarrel between Lightning and torch
     "Checkpoint directory .* exists and is not empty",  # that is where the run goes on
@@ -223,11 +225,12 @@ def averaging(decay: float) -> WeightAveraging:
     """A moving average of the weights, used for validation and export.
 
     Its decay grows with the steps n as (1 + n) / (10 + n) up to `decay`, so that the random
-    weights of the beginning are soon forgotten.
+    weights of the beginning are soon forgotten. All weights move at once: one by one, each
+    would wait for the device.
     """
 
-    def move(average: Tensor, now: Tensor, count: Tensor | int) -> Tensor:
+    def move(averages: ParamList, now: ParamList, count: Tensor | int) -> None:
         keep = min(decay, (1 + int(count)) / (10 + int(count)))
-        return average + (now - average) * (1 - keep)
+        get_ema_multi_avg_fn(keep)(averages, now, count)  # type: ignore[no-untyped-call]
 
-    return WeightAveraging(use_buffers=False, avg_fn=move)
+    return WeightAveraging(use_buffers=False, multi_avg_fn=move)
