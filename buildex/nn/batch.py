@@ -7,6 +7,7 @@ samples of H x W pixels, N buildings in one.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
@@ -27,7 +28,7 @@ Flags = NDArray[np.bool_]
 SLIVER_SHARE = 0.15  # of a building that the crop's edge left: less of it is no building ...
 SLIVER_SIDE = 8.0  # ... where its shorter side is under these pixels
 SMALLEST_SIDE = 2.0  # pixels; less is not seen at all
-DECODED = 2**30  # bytes of pixels that are decoded ahead, at most
+DECODED = 1 / 8  # of the machine's memory that pixels decoded ahead may take
 TRIES = 4  # at a cut that shows enough of a scene ...
 GROUND = 0.6  # ... which is this share of its pixels
 
@@ -101,6 +102,14 @@ class Batch(NamedTuple):
     valid: Tensor  # (B, H, W) bool
     boxes: list[Tensor]  # B of (N, 4) float32, around what is visible
     shapes: list[tuple[Shape, ...]]  # B of N
+
+
+def memory() -> int:
+    """Bytes that the machine has; 8 GiB where it does not say."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):  # Windows has no sysconf
+        return 2**33
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
@@ -212,7 +221,7 @@ class Crops(Dataset[Sample]):
         """Decode all tiles that are seen, if memory bears it, for processes forked after it."""
         seen = [scene for scene in self.scenes if self.feeding.weight(scene.name) > 0]
         pixels = sum(tile.width * tile.height for scene in seen for tile in scene.tiles(TRAIN))
-        if 3 * pixels <= DECODED:
+        if 3 * pixels <= DECODED * memory():
             for scene in seen:
                 scene.decode(TRAIN)
 

@@ -6,6 +6,7 @@ import torch
 
 from buildex.geo.boxes import PixelBox
 from buildex.geo.rings import fill
+from buildex.nn import batch as feeder
 from buildex.nn.augment import NO_AUGMENT
 from buildex.nn.batch import (
     Crops,
@@ -166,3 +167,25 @@ def test_cuts_show_ground_where_there_is_some():
     assert Crops([scene, PaintedScene()], feeding()).chances[0] == pytest.approx(
         0.152 / 1.152, abs=0.01
     )
+
+
+def test_tiles_are_decoded_ahead_where_memory_bears_it(monkeypatch):
+    class Watched(PaintedScene):
+        decoded = 0
+
+        def decode(self, split):
+            self.decoded += 1
+
+    scene = Watched()
+    crops = Crops([scene], Feeding(size=64, samples=1))
+    needed = 3 * scene.width * scene.height / feeder.DECODED
+    for bytes_there, times in ((needed - 1, 0), (needed, 1)):
+        monkeypatch.setattr(feeder, "memory", lambda there=bytes_there: there)
+        crops.decode()
+        assert scene.decoded == times
+
+
+def test_a_machine_that_does_not_say_how_much_memory_it_has_is_taken_for_a_small_one(monkeypatch):
+    assert feeder.memory() > 2**28
+    monkeypatch.delattr(feeder.os, "sysconf")
+    assert feeder.memory() == 2**33
