@@ -34,7 +34,7 @@ TOWNS: Mapping[str, Sequence[str]] = {
     "banepa": ("banepa-centre", "banepa-south-1", "banepa-south-2"),
 }
 NONE = "none"
-RENDERED = {"town-*": 1.0, "*": 0.0}  # scene weights: `buildex demo` names its towns so
+RENDERED = {"town-*": 1.0, "yards-*": 0.5, "*": 0.0}  # scene weights, as `make_model.py` names them
 
 
 def arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
@@ -46,6 +46,7 @@ def arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     parser.add_argument("--pretrained", default="timm", help="as of `buildex train`")
     parser.add_argument("--init", help="a model to start from, as of `buildex train`")
     parser.add_argument("--first-steps", type=int, default=0, help="on rendered towns alone")
+    parser.add_argument("--first-hours", type=float, default=0.0, help="on them, at most")
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--hours", type=float, default=0.0, help="as of `buildex train`")
     parser.add_argument("--batch-size", type=int, default=4)
@@ -61,10 +62,11 @@ def main() -> None:
     parser.add_argument("--at-once", type=int, default=1, help="runs side by side")
     given = parser.parse_args()
     begun = begin(given)
-    if len(given.towns) == 1:
-        run_of(given.towns[0], begun, given)
-    else:
+    if given.at_once > 1:
         side_by_side(given, begun)
+    else:
+        for town in given.towns:
+            run_of(town, begun, given)
 
 
 def begin(given: argparse.Namespace) -> dict[str, object]:
@@ -74,7 +76,8 @@ def begin(given: argparse.Namespace) -> dict[str, object]:
     encoder: dict[str, object] = {"pretrained": given.pretrained}
     if not given.first_steps:
         return encoder
-    model = trained(given.work / "rendered", RENDERED, given.first_steps, encoder, given)
+    first = argparse.Namespace(**{**vars(given), "hours": given.first_hours})
+    model = trained(given.work / "rendered", RENDERED, given.first_steps, encoder, first)
     return {"pretrained": "none", "init": str(model)}
 
 
