@@ -29,7 +29,8 @@ SWING = 0.7  # share of the tolerance by which the ends of a wall may be turned 
 ROUND = 0.07  # roundness under which an outline is a hut or a tank, and is not squared
 HUT = 6  # corners that a round outline keeps at least
 FEW = 0.25  # share of its points that is left of an outline, at most, to straighten it without axes
-COARSER = 2.0  # times the step, where nothing is found with it and the tolerance permits more
+COARSER = (1.5, 2.0)  # times the step, where nothing is found with less and tolerance permits
+SAMPLES = 32  # to a tolerance, where a distance is measured point by point
 SAME = 1e-6  # share of the tolerance within which an outline is the same
 
 
@@ -129,10 +130,11 @@ def regularize(polygons: Polygons, settings: Regularizing = DEFAULT) -> Regulari
     for start in range(0, len(index), CHUNK):
         chunk = index[start : start + CHUNK]
         out[chunk], status[chunk] = _regularized(out[chunk], settings)
-        stuck = chunk[status[chunk] == "kept"]
-        if len(stuck) and settings.detail < settings.tolerance:
-            coarser = replace(settings, step=COARSER * settings.detail)
-            out[stuck], status[stuck] = _regularized(out[stuck], coarser)
+        for factor in COARSER:
+            stuck = chunk[status[chunk] == "kept"]
+            if len(stuck) and settings.detail < settings.tolerance:
+                coarser = replace(settings, step=factor * settings.detail)
+                out[stuck], status[stuck] = _regularized(out[stuck], coarser)
     return Regularized(out, status)
 
 
@@ -231,11 +233,12 @@ def _answer(
     points = np.stack([walls.end, walls.start], axis=1).reshape(-1, 2)
     given = np.stack([np.ones_like(step), step], axis=1).ravel()
     points, ring = points[given], np.repeat(runs.ring, 1 + step)
-    before, after = np.bincount(old.ring, minlength=count), np.bincount(ring, minlength=count)
     worst = np.zeros(count)
     np.maximum.at(worst, runs.ring, deviation)
-    area, new_area = _areas(old.points, old.ring, count), _areas(points, ring, count)
     good = worst <= settings.tolerance
+    points, ring = _without_loops(points, ring, good, old, settings.tolerance)
+    before, after = np.bincount(old.ring, minlength=count), np.bincount(ring, minlength=count)
+    area, new_area = _areas(old.points, old.ring, count), _areas(points, ring, count)
     if rung.squared:
         good &= after <= before
     else:
@@ -246,6 +249,58 @@ def _answer(
     moved = (after != before) | (worst > SAME * settings.tolerance)
     mine = good[ring]
     return _Answer(points[mine], old.name[ring[mine]], old.name[good], moved[good]), good
+
+
+def _without_loops(
+    points: Floats, ring: Index, wanted: Flags, old: Outlines, tolerance: float
+) -> tuple[Floats, Index]:
+    """The same rings; where a wanted one crosses itself, its largest part, if that is near.
+
+    A needle of an outline, squared, is a loop that hangs at the point where its walls cross.
+
+    Args:
+        points: (M, 2).
+        ring: (M,) number of each point's ring, in order.
+        wanted: (K,) rings to be looked at.
+        old: the outlines that they were drawn from.
+        tolerance: how far what is left of a ring may be from its outline.
+    """
+    wanted = wanted & (np.bincount(ring, minlength=len(wanted)) >= 3)
+    shapes = _polygons(points, ring, wanted)
+    crossed = ~shapely.is_valid(shapes)
+    for number, shape in zip(np.flatnonzero(wanted)[crossed], shapes[crossed], strict=True):
+        outline = shapely.linearrings(old.points[old.ring == number])
+        rest = _largest_ring(shape)
+        if rest is None or _apart(rest, outline, tolerance / SAMPLES) > tolerance:
+            continue
+        first, last = np.searchsorted(ring, [number, number + 1])
+        if shapely.is_ccw(outline) != shapely.is_ccw(rest):
+            rest = shapely.reverse(rest)
+        kept = shapely.get_coordinates(rest)[:-1]
+        points = np.concatenate([points[:first], kept, points[last:]])
+        ring = np.concatenate([ring[:first], np.full(len(kept), number), ring[last:]])
+    return points, ring
+
+
+def _largest_ring(shape: shapely.Polygon) -> shapely.LinearRing | None:
+    """The outline of the largest part of a polygon that crosses itself; None if it has a hole."""
+    parts = shapely.get_parts(shapely.make_valid(shape))
+    largest = parts[np.argmax(shapely.area(parts))]
+    simple = largest.geom_type == "Polygon" and not len(largest.interiors)
+    return largest.exterior if simple else None
+
+
+def _apart(one: shapely.LinearRing, other: shapely.LinearRing, spacing: float) -> float:
+    """A bound of the Hausdorff distance of two rings, at most `spacing` / 2 above it.
+
+    It is the distance of points so far apart, at most, and half of that: along a ring the distance
+    to another never grows faster than the way.
+    """
+    far = 0.0
+    for a, b in ((one, other), (other, one)):
+        dense = shapely.points(shapely.get_coordinates(shapely.segmentize(a, spacing)))
+        far = max(far, float(shapely.distance(dense, b).max()))
+    return far + spacing / 2
 
 
 def _assembled(

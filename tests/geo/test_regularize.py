@@ -261,6 +261,17 @@ def test_what_cannot_be_done_is_kept_and_does_not_stop_the_others():
     assert done.polygons[2] is bow_tie
 
 
+def test_a_needle_whose_squared_walls_would_cross_is_left_out():
+    # Keypoints in the wrong order leave needles; squared, this one is a loop at the corner.
+    needle = [(14.6, 7.8), (14.3, 6.5), (13.2, 8.6)]
+    house = shapely.Polygon([(0, 0), (14, 0), *needle, (0, 8)])
+    done = regularize(objects([house]), Regularizing(tolerance=1.2, step=0.5))
+    assert done.status[0] == "regularized"
+    assert shapely.get_num_coordinates(done.polygons[0]) <= shapely.get_num_coordinates(house)
+    assert squareness(done.polygons)[0] == 1.0
+    assert distance(house, done.polygons[0]) <= 1.2
+
+
 def test_none_does_nothing_and_nothing_becomes_nothing():
     house = to_polygon((noisy(SQUARE, np.random.default_rng(0)),))
     assert one(house, "none") == (house, "unchanged")
