@@ -1,4 +1,4 @@
-"""Make the released model again: render towns, tile all scenes, train in two stages.
+"""Make the released model again: render towns, tile all scenes, train in three stages.
 
     python benchmarks/make_model.py WORK --data ../shared/data \
         --encoder ../shared/weights/efficientnet_lite2_imagenet_encoder.safetensors
@@ -6,11 +6,12 @@
 Interrupted, the same command goes on where it stopped. The model comes out in
 WORK/run/model; what its scores mean is measured and written into its card by
 `benchmarks/calibrate.py WORK/run/model --scene ... --write`. The first stage took six minutes on a
-GPU that others shared, and takes hours on two CPU cores; the second somewhat over an hour there.
+GPU that others shared, the second somewhat over an hour on two CPU cores, the third six minutes on
+a GPU by itself; where there is none, the first and the third take hours and a day.
 
-`--further` goes on with two stages that were tried and not released (docs/decisions/0015): on what
-the second one's network sees in a town without labels, and on rendered towns with yards. Their
-model comes out in WORK/yards-run/model.
+`--further` goes on from the second stage with two that were tried and not released
+(docs/decisions/0015): on what its network sees in a town without labels, and on towns with yards
+in passing. Their model comes out in WORK/yards-run/model.
 """
 
 from __future__ import annotations
@@ -58,7 +59,12 @@ class Stage(NamedTuple):
 
 
 BASIC = ("train", "rendered", "val")
-STAGES = (Stage("drone_lite2.toml", "first", BASIC), Stage("drone_lite2_second.toml", "run", BASIC))
+STAGES = (
+    Stage("drone_lite2.toml", "first", BASIC),
+    Stage("drone_lite2_second.toml", "second", BASIC),
+    Stage("drone_lite2_third.toml", "run", ("train", "rendered", "yards")),
+)
+BRANCH = "second"  # from which `FURTHER` goes on
 FURTHER = (
     Stage("self_training.toml", "self-run", ("train", "rendered", "pseudo", "val")),
     Stage("yards.toml", "yards-run", ("train", "rendered", "yards", "pseudo", "val")),
@@ -79,23 +85,24 @@ def main() -> None:
     real = sorted(path.parent for path in given.data.glob("train/*/mosaic.tif"))
     tiled(work / "train", [Scene.of(folder) for folder in real], "train")
     tiled(work / "rendered", [Scene.of(folder) for folder in towns], "train")
+    yards = [rendered(work / "towns", s, YARDS, "yards") for s in track(YARD_TOWNS, label="yards")]
+    tiled(work / "yards", [Scene.of(folder) for folder in yards], "train")
     tiled(work / "val", [Scene.of(given.data / "val" / "zanzibar-val")], "val")
     beginning = {"pretrained": str(given.encoder)}
     for stage in STAGES:
         beginning = trained(work, stage, beginning)
     if given.further:
-        prepare_further(work, given.data)
+        label_by_branch(work, given.data)
+        beginning = begun_with(work / BRANCH)
         for stage in FURTHER:
             beginning = trained(work, stage, beginning)
 
 
-def prepare_further(work: Path, data: Path) -> None:
-    """Render towns with yards, and label a town by the released stages' network."""
-    yards = [rendered(work / "towns", s, YARDS, "yards") for s in track(YARD_TOWNS, label="yards")]
-    tiled(work / "yards", [Scene.of(folder) for folder in yards], "train")
+def label_by_branch(work: Path, data: Path) -> None:
+    """Label a town that has no labels, and tile it."""
     mosaic, labels = data / "unlabelled" / SELF / "mosaic.tif", work / SELF
     if not (work / "pseudo" / "dataset.json").is_file():
-        label(str(mosaic), labels, str(work / STAGES[-1].run / "model"))
+        label(str(mosaic), labels, str(work / BRANCH / "model"))
     tiled(work / "pseudo", [Scene(mosaic, labels, SELF)], "train")
 
 
@@ -117,6 +124,11 @@ def trained(work: Path, stage: Stage, beginning: dict[str, Any]) -> dict[str, An
             "overwrite": True,
         }
         say(train(from_table(TrainConfig, table), track=track, tell=say).text())
+    return begun_with(run)
+
+
+def begun_with(run: Path) -> dict[str, Any]:
+    """How a training begins that goes on from a run's network."""
     return {"pretrained": "none", "init": str(run / "model")}
 
 

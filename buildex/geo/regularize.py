@@ -47,7 +47,7 @@ class Regularizing:
         step: steps and chamfers of an outline that are clearly smaller vanish, in the same
             unit; never more than the tolerance, which it is if not given. A wall may so be
             straightened and turned by more than the detail that is kept. An outline for
-            which nothing is found so is tried again with twice the step.
+            which nothing is found so is tried again with half as much again, then twice the step.
         turn: degrees off the axes within which an outline's parts go along them (and that a
             wall may be turned, for `any-angle`).
         square: share of an outline's length that must go along the axes; under it the
