@@ -1,4 +1,4 @@
-"""Train networks that have not seen one of the towns, several at once; needs no geographic library.
+"""Train networks that have not seen one of the towns; needs no geographic library.
 
     python benchmarks/left_out_training.py WORK --datasets DATASET... \
         --pretrained ../shared/weights/efficientnet_lite2_imagenet_encoder.safetensors \
@@ -7,9 +7,11 @@
 DATASET are folders that `buildex tile` made of all training scenes, and rendered ones if wanted. Of
 the town that is left out no tile is learnt from, nothing of it chooses weights: the last (averaged)
 weights are taken. WORK/TOWN/run/model is what comes out; the town `none` leaves nothing out.
-`--at-once` runs are processes of their own, side by side, which a GPU serves by turns; runs that
-are complete are kept, others go on. `--hours` ends every run by the clock. `leave_one_town_out.py`
-scores what lies in WORK: a machine with a GPU needs only what `buildex train` needs.
+They run one after the other; `--at-once` of them are processes of their own, side by side, which a
+GPU serves by turns, and of which one that fails does not stop the others. Runs that are complete
+are kept, others go on. `--hours` ends every run by the clock, but that of `--first-steps`.
+`leave_one_town_out.py` scores what lies in WORK: a machine with a GPU needs only what `buildex
+train` needs.
 """
 
 from __future__ import annotations
@@ -46,7 +48,9 @@ def arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     parser.add_argument("--pretrained", default="timm", help="as of `buildex train`")
     parser.add_argument("--init", help="a model to start from, as of `buildex train`")
     parser.add_argument("--first-steps", type=int, default=0, help="on rendered towns alone")
-    parser.add_argument("--first-hours", type=float, default=0.0, help="on them, at most")
+    parser.add_argument(
+        "--first-hours", type=float, default=0.0, help="that end these by the clock"
+    )
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--hours", type=float, default=0.0, help="as of `buildex train`")
     parser.add_argument("--batch-size", type=int, default=4)

@@ -4,10 +4,10 @@
         --encoder ../shared/weights/efficientnet_lite2_imagenet_encoder.safetensors
 
 Interrupted, the same command goes on where it stopped. The model comes out in
-WORK/run/model; what its scores mean is measured and written into its card by
-`benchmarks/calibrate.py WORK/run/model --scene ... --write`. The first stage took six minutes on a
-GPU that others shared, the second somewhat over an hour on two CPU cores, the third six minutes on
-a GPU by itself; where there is none, the first and the third take hours and a day.
+WORK/third/model; what its scores mean is measured and written into its card by
+`benchmarks/calibrate.py WORK/third/model --scene ... --write`. The first stage took six minutes on
+a GPU that others shared, the second somewhat over an hour on two CPU cores, the third six minutes
+on a GPU by itself; where there is none, the first takes hours, the third a day.
 
 `--further` goes on from the second stage with two that were tried and not released
 (docs/decisions/0015): on what its network sees in a town without labels, and on towns with yards
@@ -62,7 +62,7 @@ BASIC = ("train", "rendered", "val")
 STAGES = (
     Stage("drone_lite2.toml", "first", BASIC),
     Stage("drone_lite2_second.toml", "second", BASIC),
-    Stage("drone_lite2_third.toml", "run", ("train", "rendered", "yards")),
+    Stage("drone_lite2_third.toml", "third", ("train", "rendered", "yards")),
 )
 BRANCH = "second"  # from which `FURTHER` goes on
 FURTHER = (

@@ -16,7 +16,7 @@ import shapely
 from numpy.typing import NDArray
 
 from buildex.geo import straight
-from buildex.geo.footprints import Polygons
+from buildex.geo.footprints import Polygons, repaired
 from buildex.geo.runs import OPEN, Corners, Flags, Floats, Index, Outlines, following, roundness
 from buildex.geo.straight import Draft, Limits
 
@@ -130,12 +130,17 @@ def regularize(polygons: Polygons, settings: Regularizing = DEFAULT) -> Regulari
     for start in range(0, len(index), CHUNK):
         chunk = index[start : start + CHUNK]
         out[chunk], status[chunk] = _regularized(out[chunk], settings)
-        for factor in COARSER:
+        for coarser in _coarser(settings):
             stuck = chunk[status[chunk] == "kept"]
-            if len(stuck) and settings.detail < settings.tolerance:
-                coarser = replace(settings, step=factor * settings.detail)
+            if len(stuck):
                 out[stuck], status[stuck] = _regularized(out[stuck], coarser)
     return Regularized(out, status)
+
+
+def _coarser(settings: Regularizing) -> list[Regularizing]:
+    """The same with larger steps, as far as the tolerance permits."""
+    steps = {min(factor * settings.detail, settings.tolerance) for factor in COARSER}
+    return [replace(settings, step=step) for step in sorted(steps) if step > settings.detail]
 
 
 class _Answer(NamedTuple):
@@ -284,10 +289,8 @@ def _without_loops(
 
 def _largest_ring(shape: shapely.Polygon) -> shapely.LinearRing | None:
     """The outline of the largest part of a polygon that crosses itself; None if it has a hole."""
-    parts = shapely.get_parts(shapely.make_valid(shape))
-    largest = parts[np.argmax(shapely.area(parts))]
-    simple = largest.geom_type == "Polygon" and not len(largest.interiors)
-    return largest.exterior if simple else None
+    parts = repaired(shape)
+    return parts[0].exterior if parts and not len(parts[0].interiors) else None
 
 
 def _apart(one: shapely.LinearRing, other: shapely.LinearRing, spacing: float) -> float:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -28,6 +29,7 @@ Flags = NDArray[np.bool_]
 SLIVER_SHARE = 0.15  # of a building that the crop's edge left: less of it is no building ...
 SLIVER_SIDE = 8.0  # ... where its shorter side is under these pixels
 SMALLEST_SIDE = 2.0  # pixels; less is not seen at all
+CONTAINER = Path("/sys/fs/cgroup/memory.max")  # where Linux says what a container may take
 DECODED = 1 / 8  # of the machine's memory that pixels decoded ahead may take
 TRIES = 4  # at a cut that shows enough of a scene ...
 GROUND = 0.6  # ... which is this share of its pixels
@@ -105,11 +107,16 @@ class Batch(NamedTuple):
 
 
 def memory() -> int:
-    """Bytes that the machine has; 8 GiB where it does not say."""
+    """Bytes that the machine has, or the container; 8 GiB where the machine does not say."""
     try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, OSError, ValueError):  # Windows has no sysconf
-        return 2**33
+        there = 0
+    try:
+        allowed = int(CONTAINER.read_text(encoding="ascii"))
+    except (OSError, ValueError):  # no container, or `max`
+        allowed = there
+    return min(there, allowed) if there > 0 else 2**33
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
