@@ -87,7 +87,7 @@ class TorchSegmenter:
         codec: how its maps are drawn.
         name: the model's name.
         version: its version.
-        threshold: score from which its buildings are best drawn, as validation found.
+        threshold: score from which its buildings are best drawn, as its card says.
     """
 
     def __init__(
