@@ -7,9 +7,7 @@ samples of H x W pixels, N buildings in one.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -22,6 +20,7 @@ from buildex.geo.boxes import PixelBox
 from buildex.geo.rings import Rings, area, bounds, clip, fill, transformed
 from buildex.nn.augment import draw_matrix, recolour, warp
 from buildex.nn.clutter import lay, overgrow, paste, shade
+from buildex.nn.device import memory
 from buildex.nn.settings import TRAIN, VAL, Feeding
 
 Pixels = NDArray[np.uint8]
@@ -29,7 +28,6 @@ Flags = NDArray[np.bool_]
 SLIVER_SHARE = 0.15  # of a building that the crop's edge left: less of it is no building ...
 SLIVER_SIDE = 8.0  # ... where its shorter side is under these pixels
 SMALLEST_SIDE = 2.0  # pixels; less is not seen at all
-CONTAINER = Path("/sys/fs/cgroup/memory.max")  # where Linux says what a container may take
 DECODED = 1 / 8  # of the machine's memory that pixels decoded ahead may take
 TRIES = 4  # at a cut that shows enough of a scene ...
 GROUND = 0.6  # ... which is this share of its pixels
@@ -104,19 +102,6 @@ class Batch(NamedTuple):
     valid: Tensor  # (B, H, W) bool
     boxes: list[Tensor]  # B of (N, 4) float32, around what is visible
     shapes: list[tuple[Shape, ...]]  # B of N
-
-
-def memory() -> int:
-    """Bytes that the machine has, or the container; 8 GiB where the machine does not say."""
-    try:
-        there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, OSError, ValueError):  # Windows has no sysconf
-        there = 0
-    try:
-        allowed = int(CONTAINER.read_text(encoding="ascii"))
-    except (OSError, ValueError):  # no container, or `max`
-        allowed = there
-    return min(there, allowed) if there > 0 else 2**33
 
 
 def collate(samples: Sequence[Sample]) -> Batch:

@@ -1,13 +1,17 @@
-"""Where a network runs and how precisely: decided once per tool, here."""
+"""Where a network runs, how precisely, and what the machine has: decided once per tool, here."""
 
 from __future__ import annotations
 
 import contextlib
+import os
+from pathlib import Path
 
 import torch
 
 from buildex.errors import ConfigError
 from buildex.nn.settings import Precision
+
+CONTAINER = Path("/sys/fs/cgroup/memory.max")  # where Linux says what a container may take
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -51,6 +55,19 @@ def autocast(device: torch.device, bf16: bool) -> contextlib.AbstractContextMana
     if not bf16:
         return contextlib.nullcontext()
     return torch.autocast(device.type, dtype=torch.bfloat16)
+
+
+def memory() -> int:
+    """Bytes that the machine has, or the container; 8 GiB where the machine does not say."""
+    try:
+        there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):  # Windows has no sysconf
+        there = 0
+    try:
+        allowed = int(CONTAINER.read_text(encoding="ascii"))
+    except (OSError, ValueError):  # no container, or `max`
+        allowed = there
+    return min(there, allowed) if there > 0 else 2**33
 
 
 def hardware(device: torch.device) -> str:

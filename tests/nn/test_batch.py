@@ -183,20 +183,3 @@ def test_tiles_are_decoded_ahead_where_memory_bears_it(monkeypatch):
         monkeypatch.setattr(feeder, "memory", lambda there=bytes_there: there)
         crops.decode()
         assert scene.decoded == times
-
-
-def test_memory_is_the_container_s_where_it_is_less_than_the_machine_s(monkeypatch, tmp_path):
-    limit = tmp_path / "memory.max"
-    monkeypatch.setattr(feeder, "CONTAINER", limit)
-    machine = feeder.memory()
-    assert machine > 2**28
-    for said, known in (("max\n", machine), ("268435456\n", 2**28), (f"{2**60}\n", machine)):
-        limit.write_text(said)
-        assert feeder.memory() == known
-
-
-def test_a_machine_that_does_not_say_how_much_memory_it_has_is_taken_for_a_small_one(monkeypatch):
-    monkeypatch.setattr(feeder.os, "sysconf", lambda name: 4096 if "SIZE" in name else -1)
-    assert feeder.memory() == 2**33
-    monkeypatch.delattr(feeder.os, "sysconf")
-    assert feeder.memory() == 2**33

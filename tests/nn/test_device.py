@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from buildex.errors import ConfigError
+from buildex.nn import device
 from buildex.nn.device import autocast, choose_device, hardware, use_bf16
 
 CPU = torch.device("cpu")
@@ -48,3 +49,20 @@ def test_mixed_precision_is_on_only_where_it_is_wanted():
 
 def test_hardware_is_said_in_words():
     assert hardware(CPU).startswith("cpu, ")
+
+
+def test_memory_is_the_container_s_where_it_is_less_than_the_machine_s(monkeypatch, tmp_path):
+    limit = tmp_path / "memory.max"
+    monkeypatch.setattr(device, "CONTAINER", limit)
+    machine = device.memory()
+    assert machine > 2**28
+    for said, known in (("max\n", machine), ("268435456\n", 2**28), (f"{2**60}\n", machine)):
+        limit.write_text(said)
+        assert device.memory() == known
+
+
+def test_a_machine_that_does_not_say_how_much_memory_it_has_is_taken_for_a_small_one(monkeypatch):
+    monkeypatch.setattr(device.os, "sysconf", lambda name: 4096 if "SIZE" in name else -1)
+    assert device.memory() == 2**33
+    monkeypatch.delattr(device.os, "sysconf")
+    assert device.memory() == 2**33
