@@ -1,6 +1,7 @@
 """One sheet of places where the released model errs, for its card.
 
     buildex predict ../shared/data/val/zanzibar-val/mosaic.tif -o LAYERS/zanzibar-val.gpkg
+    (and so each scene that `failures.toml` names)
     python benchmarks/failures.py LAYERS models/drone-lite2/failures.jpg --data ../shared/data
 
 The places stand in `failures.toml`: scene, centre, side, and what is to be seen there. LAYERS holds
