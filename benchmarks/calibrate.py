@@ -5,10 +5,11 @@
 
 Draws the scene down to low scores, compares the buildings with the labels (IoU .5, as `buildex
 score` does), fits Platt's logistic, and shows how often buildings of each score were right.
-`--write` puts the two numbers and a threshold into the model's card: `--threshold .5` then keeps
-what is right more often than not. The threshold that is taken without one is the chance of half the
-best F1: with it F1 is best where chances are what they say (Lipton, Elkan and Naryanaswamy 2014),
-and it hangs less on single buildings than the score with the best F1 here.
+`--write` puts the two numbers, a threshold and how often tiles were looked at (`--views`) into
+the model's card: `--threshold .5` then keeps what is right more often than not. The threshold that
+is taken without one is the chance of half the best F1: with it F1 is best where chances are what
+they say (Lipton, Elkan and Naryanaswamy 2014), and it hangs less on single buildings than the
+score with the best F1 here.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from buildex.geo.calibration import Calibration, calibrated
 from buildex.geo.matching import inside, pair
 from buildex.io.raster import Mosaic
 from buildex.io.vector import read_area, read_footprints
-from buildex.predicting import PredictConfig, buildings_of, look, open_model
+from buildex.predicting import PredictConfig, Segmenter, buildings_of, look, open_model
 
 LOWEST = 0.25  # score down to which buildings are drawn
 BANDS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
@@ -37,9 +38,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", type=Path)
     parser.add_argument("--scene", type=Path, required=True, help="mosaic, buildings and aoi")
+    parser.add_argument(
+        "--views", type=int, help="how often tiles are looked at; else as the card says"
+    )
     parser.add_argument("--write", action="store_true", help="put it into the model's card")
     given = parser.parse_args()
-    scores, right, labels = detections(given.model, given.scene)
+    model = open_model(str(given.model), views=given.views, calibrated=False)
+    scores, right, labels = detections(model.segmenter, given.scene)
     found = calibrated(scores, right)
     print(f"{len(scores)} buildings from score {LOWEST}, {right.mean():.0%} of them right; {found}")
     chances = found.chances(scores)
@@ -52,12 +57,13 @@ def main() -> None:
     threshold = float(found.scores(np.array([f1 / 2]))[0])
     print(f"best F1 {f1:.3f}; its half is the chance of a score of {threshold:.3f}")
     if given.write:
-        write(given.model, found, round(threshold, 3))
+        write(given.model, found, round(threshold, 3), model.views)
 
 
-def detections(model: Path, scene: Path) -> tuple[NDArray[np.float64], NDArray[np.bool_], int]:
+def detections(
+    segmenter: Segmenter, scene: Path
+) -> tuple[NDArray[np.float64], NDArray[np.bool_], int]:
     """Raw scores of buildings inside the area, whether each was right, and how many labels."""
-    segmenter = open_model(str(model), calibrated=False).segmenter
     config = PredictConfig(threshold=LOWEST)
     with Mosaic.open(scene / "mosaic.tif") as mosaic:
         drawn = buildings_of(look(mosaic, segmenter, config), config)
@@ -77,11 +83,11 @@ def best_f1(scores: NDArray[np.float64], right: NDArray[np.bool_], labels: int) 
     return float((2 * hits / (np.arange(1, len(hits) + 1) + labels)).max())
 
 
-def write(model: Path, found: Calibration, threshold: float) -> None:
-    """Put calibration and threshold into the model's card."""
+def write(model: Path, found: Calibration, threshold: float, views: int) -> None:
+    """Put calibration, threshold and how often tiles are looked at into the model's card."""
     card = read_card(model)
     numbers = (round(found.slope, 4), round(found.offset, 4))
-    card = dataclasses.replace(card, calibration=numbers, score=threshold)
+    card = dataclasses.replace(card, calibration=numbers, score=threshold, views=views)
     (model / CARD).write_text(card_text(card), encoding="utf-8")
 
 

@@ -40,6 +40,7 @@ def main() -> None:
     parser = arguments(argparse.ArgumentParser(description="Train without a town, score on it."))
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--threshold", type=float, default=0.45, help="the same for all towns")
+    parser.add_argument("--views", type=int, help="how often a tile is looked at, see predict")
     given = parser.parse_args()
     scenes = {path.parent.name: path.parent for path in given.data.glob("*/*/mosaic.tif")}
     rows: dict[str, dict[str, dict[str, float | None]]] = {}
@@ -65,7 +66,7 @@ def left_out(
     """Figures of each of a town's scenes, drawn by a network that has not seen the town."""
     folder = given.work / town
     folder.mkdir(parents=True, exist_ok=True)
-    model = open_model(str(run_of(town, begun, given)), given.device)
+    model = open_model(str(run_of(town, begun, given)), given.device, views=given.views)
     figures: dict[str, dict[str, float | None]] = {}
     for scene in scenes:
         out, mosaic = folder / f"{scene.name}.gpkg", str(scene / "mosaic.tif")

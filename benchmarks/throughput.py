@@ -85,6 +85,7 @@ def segmenters(folder: Path, threads: int) -> dict[str, Segmenter]:
     named["OpenVINO bf16"] = OnnxSegmenter(folder, "bf16", threads)
     if (folder / INT8).is_file():
         named["OpenVINO, heads in int8"] = OnnxSegmenter(folder, "int8", threads)
+    named["the fastest, --views 2"] = OnnxSegmenter(folder, "auto", threads, views=2)
     return named
 
 

@@ -171,6 +171,8 @@ class ModelCard:
         score: instances below it are left out, unless the user says otherwise; as the
             network says it.
         calibration: slope and offset that make chances of scores (`geo.calibration`).
+        views: how often it looks at each tile (`geo.views`), unless the user says otherwise; score
+            and calibration are of so many.
         mean: of the input's values 0..1, R, G, B; for the reader, the encoder decides.
         std: standard deviation of the same.
         provenance: who made it of what: version, commit, seed, data, hardware, hours, steps.
@@ -185,6 +187,7 @@ class ModelCard:
     codec: RoiCodec
     score: float = 0.5
     calibration: tuple[float, float] = UNCALIBRATED
+    views: int = 1
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     provenance: dict[str, Any] = field(default_factory=dict)

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from buildex.card import CARD, card_text, read_card
+from buildex.errors import ConfigError
 from buildex.geo.calibration import Calibration
 from buildex.geo.instances import RoiMaps
 from buildex.geo.keypoints import RoiCodec
 from buildex.io.zoo import DEFAULT_MODEL, find_model
-from buildex.predicting import open_model
+from buildex.predicting import ModelOpener, open_model
 from buildex.predicting.calibrating import Calibrated
 
 STEEP = Calibration(4.0, -0.5)
@@ -61,3 +62,19 @@ def test_a_model_s_card_says_what_its_scores_mean(tmp_path):
         STEEP.chances(np.array([0.45]))[0]
     )
     assert open_model(str(folder), calibrated=False).segmenter.threshold == 0.45
+
+
+def test_a_model_looks_as_often_as_its_card_says_or_it_is_told(tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(find_model(DEFAULT_MODEL), folder)
+    assert open_model(str(folder)).views == 1
+    card = dataclasses.replace(read_card(folder), views=2)
+    (folder / CARD).write_text(card_text(card), encoding="utf-8")
+    twice, once = open_model(str(folder)), open_model(str(folder), views=1)
+    assert (twice.views, once.views) == (2, 1)
+    assert twice.identity != once.identity  # a run is not gone on with by the other
+    assert ModelOpener.of(str(folder), "cpu", twice).views == 2
+    for wrong in (0, 3):
+        with pytest.raises(ConfigError, match=f"views is {wrong}") as caught:
+            open_model(str(folder), views=wrong)
+        assert caught.value.hint == "use 1 to 2"

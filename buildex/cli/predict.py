@@ -13,6 +13,7 @@ import click
 from buildex.cli.console import result, say, track
 from buildex.cli.options import collect, config_options
 from buildex.errors import RasterError
+from buildex.geo.views import VIEWS
 from buildex.io.cluster import own_workers, workers_at
 from buildex.io.output import check_file
 from buildex.io.raster import CACHE_MB
@@ -75,6 +76,12 @@ FORMATS = ("gpkg", "geojson", "fgb", "parquet", "shp")
     help="In what: auto is the fastest; fp32 draws the same on every machine.",
 )
 @click.option(
+    "--views",
+    type=click.IntRange(1, len(VIEWS)),
+    help="How often each tile is looked at: 1, or 2 (coarser and mirrored, too), which takes "
+    "longer and errs less in towns that are new to the model; else as its card says.",
+)
+@click.option(
     "--preview", type=click.Path(path_type=Path), help="Also draw them over the mosaic as a PNG."
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and write nothing.")
@@ -90,6 +97,7 @@ def command(
     scheduler: str | None,
     runtime: Runtime,
     precision: Precision,
+    views: int | None,
     preview: Path | None,
     dry_run: bool,
     as_json: bool,
@@ -110,7 +118,7 @@ def command(
     if several and preview is not None:
         raise click.UsageError("`--preview` draws one mosaic")
     paths = mosaics_in(mosaics) if several else list(mosaics)
-    opened = open_model(model, device, runtime, precision)
+    opened = open_model(model, device, runtime, precision, views)
     if output is None or dry_run:
         _rehearsed(paths, opened, config, as_json)
         return

@@ -31,6 +31,13 @@ class Tile:
     box: PixelBox
 
 
+class Found(NamedTuple):
+    """Boxes with their scores, best first."""
+
+    boxes: NDArray[np.floating]  # (N, 4) x0, y0, x1, y1
+    scores: NDArray[np.floating]  # (N,) 0..1
+
+
 class RoiMaps(NamedTuple):
     """The instances of one tile, before thresholds and decoding.
 

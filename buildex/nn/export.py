@@ -77,7 +77,7 @@ class Dense(nn.Module):
             return boxes, chances.sqrt()[..., 0], *levels
         shifts = output.deltas.permute(1, 0, 2).flatten(1)  # (A, B * 4)
         decoded = detector.rpn.box_coder.decode_single(shifts, anchors)
-        boxes = decoded.view(len(anchors), -1, 4).permute(1, 0, 2)
+        boxes = decoded.view(-1, image.shape[0], 4).permute(1, 0, 2)  # tiles of any side
         return boxes, output.objectness, *levels, *(pyramid[name] for name in LEVELS)
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,10 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from buildex.card import ModelCard
-from buildex.geo.instances import RoiMaps, Tile, no_instances
+from buildex.geo.instances import Found, RoiMaps, Tile
 from buildex.geo.keypoints import RoiCodec
+from buildex.geo.views import VIEWS, Maps, View, instances_by
+from buildex.nn.backbone import Pyramid
 from buildex.nn.dense import dense_answers
-from buildex.nn.detectors import Detections
 from buildex.nn.device import autocast, choose_device, use_bf16
 from buildex.nn.heads import RoiLogits
 from buildex.nn.network import Network
@@ -28,7 +31,7 @@ from buildex.nn.weights import load_model
 def segment(
     network: Network | UNet, images: Tensor, valid: Tensor, codec: RoiCodec, score: float = 0.0
 ) -> list[RoiMaps]:
-    """What a network of either kind says of some tiles.
+    """What a network of either kind says of some tiles that it looks at once.
 
     Args:
         network: in evaluation mode.
@@ -43,24 +46,33 @@ def segment(
     if isinstance(network, UNet):
         most = network.spec.detections
         return dense_answers(network(images, valid), valid, codec, score, most)
+    look = partial(_look, network, images, valid, score)
+    return instances_by([(View(), look)], codec, images.shape[-1], score)
+
+
+def _look(network: Network, images: Tensor, valid: Tensor, least: float) -> _Seen:
+    """What a network sees of some tiles; boxes that score less than `least` are left out."""
     pyramid, output = network(images, valid)
-    found = [_above(one, score) for one in network.detector.detect(output)]
-    frames = [codec.frames(one.boxes.float().cpu().numpy()) for one in found]
-    if not sum(map(len, frames)):
-        return [no_instances(codec.cells) for _ in found]
-    logits = network.maps(pyramid, [torch.from_numpy(f).to(found[0].boxes) for f in frames])
-    arrays = _probabilities(logits)
-    stops = np.cumsum([len(f) for f in frames])[:-1]
-    parts = zip(*(np.split(array, stops) for array in arrays), strict=True)
-    return [
-        RoiMaps(f.astype(np.float32), one.scores.float().cpu().numpy(), *part)
-        for f, one, part in zip(frames, found, parts, strict=True)
-    ]
+    found = []
+    for one in network.detector.detect(output):
+        keep = one.scores >= least
+        boxes, scores = one.boxes[keep].float(), one.scores[keep].float()
+        found.append(Found(boxes.cpu().numpy(), scores.cpu().numpy()))
+    return _Seen(found, network, pyramid)
 
 
-def _above(found: Detections, score: float) -> Detections:
-    keep = found.scores >= score
-    return Detections(found.boxes[keep], found.scores[keep])
+class _Seen(NamedTuple):
+    """What a network saw: `geo.views.Look`."""
+
+    found: list[Found]
+    network: Network
+    pyramid: Pyramid
+
+    def maps(self, frames: Sequence[NDArray[np.floating]]) -> Maps:
+        """The maps of frames (N, 4) of each tile, in their order."""
+        device = next(iter(self.pyramid.values())).device
+        places = [torch.from_numpy(some.astype(np.float32)).to(device) for some in frames]
+        return Maps(*_probabilities(self.network.maps(self.pyramid, places)))
 
 
 def _probabilities(logits: RoiLogits) -> tuple[NDArray[np.float32], ...]:
@@ -91,13 +103,14 @@ class TorchSegmenter:
     """
 
     def __init__(
-        self, network: Network | UNet, card: ModelCard, device: torch.device, bf16: bool = False
-    ) -> None:
+        self, network: Network | UNet, card: ModelCard, device: torch.device, bf16: bool = False,
+        views: int = 1,
+    ) -> None:  # fmt: skip
         self.name, self.version = card.name, card.version
         self.size, self.gsd, self.codec = card.size, card.gsd, card.codec
         self.threshold = card.score
         self.precision: Precision = "bf16" if bf16 else "fp32"
-        self._device, self._bf16 = device, bf16
+        self._device, self._bf16, self._views = device, bf16, VIEWS[views - 1]
         self._most = sys.maxsize  # tiles at once, as far as memory is known to go
         self._network = network.to(device).to(memory_format=torch.channels_last).eval()
 
@@ -127,21 +140,36 @@ class TorchSegmenter:
                 raise
             return None
 
+    @torch.inference_mode()
     def _answers(self, tiles: Sequence[Tile], score: float) -> list[RoiMaps]:
-        pixels = torch.from_numpy(np.stack([tile.image for tile in tiles])).permute(0, 3, 1, 2)
-        seen = torch.from_numpy(np.stack([tile.valid for tile in tiles]))
+        with autocast(self._device, self._bf16):
+            if isinstance(self._network, UNet):
+                return segment(self._network, *self._shown(tiles, View()), self.codec, score)
+            least = score / len(self._views)
+            looks = [
+                (view, partial(self._look, self._network, tiles, view, least))
+                for view in self._views
+            ]
+            return instances_by(looks, self.codec, self.size, score)
+
+    def _look(self, network: Network, tiles: Sequence[Tile], view: View, least: float) -> _Seen:
+        return _look(network, *self._shown(tiles, view), least)
+
+    def _shown(self, tiles: Sequence[Tile], view: View) -> tuple[Tensor, Tensor]:
+        """Pixels (B, 3, H, W) and which are ground (B, H, W), as a view has them."""
+        images, valid = zip(*(view.show(tile.image, tile.valid) for tile in tiles), strict=True)
+        pixels, seen = torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(valid))
+        pixels = pixels.permute(0, 3, 1, 2)
         if self._device.type == "cuda":  # from pinned memory the copy runs beside the network
             pixels, seen = pixels.pin_memory(), seen.pin_memory()
         pixels = pixels.to(self._device, non_blocking=True)
-        seen = seen.to(self._device, non_blocking=True)
-        with autocast(self._device, self._bf16):
-            return segment(self._network, pixels, seen, self.codec, score)
+        return pixels, seen.to(self._device, non_blocking=True)
 
 
 def load_segmenter(
-    folder: Path, device: str = "auto", precision: Precision = "auto"
+    folder: Path, device: str = "auto", precision: Precision = "auto", views: int = 1
 ) -> TorchSegmenter:
-    """Open a model folder for prediction.
+    """Open a model folder for prediction, with so many views (`geo.views.VIEWS`).
 
     Raises:
         ModelError: if the folder is no model, damaged, or of another version.
@@ -149,4 +177,4 @@ def load_segmenter(
     """
     place = choose_device(device)
     network, card = load_model(folder)
-    return TorchSegmenter(network, card, place, use_bf16(place, precision))
+    return TorchSegmenter(network, card, place, use_bf16(place, precision), views)

@@ -16,6 +16,7 @@ from typing import Literal
 from buildex.card import UNCALIBRATED, read_card
 from buildex.errors import ConfigError, ModelError
 from buildex.geo.calibration import Calibration
+from buildex.geo.views import VIEWS
 from buildex.io.preview import PREDICTED, write_preview
 from buildex.io.vector import read_footprints
 from buildex.io.zoo import DEFAULT_MODEL, digest, find_model
@@ -39,6 +40,7 @@ class OpenModel:
         digest: SHA-256 of its files.
         runtime: what computes: onnx or torch.
         precision: in what: int8, bf16 or fp32.
+        views: how often it looks at each tile.
     """
 
     segmenter: Segmenter
@@ -47,11 +49,12 @@ class OpenModel:
     digest: str = ""
     runtime: Runtime = "auto"
     precision: Precision = "auto"
+    views: int = 1
 
     @property
     def identity(self) -> str:
         """On what its answers depend, to the last digit: its files, and what computes."""
-        return f"{self.digest} {self.runtime} {self.precision}"
+        return f"{self.digest} {self.runtime} {self.precision} {self.views}"
 
 
 def open_model(
@@ -59,6 +62,7 @@ def open_model(
     device: str = "auto",
     runtime: Runtime = "auto",
     precision: Precision = "auto",
+    views: int | None = None,
     *,
     calibrated: bool = True,
 ) -> OpenModel:
@@ -71,6 +75,7 @@ def open_model(
             model has no graphs.
         precision: auto is the fastest that the model and the processor have; fp32 draws the
             same everywhere.
+        views: how often each tile is looked at (`geo.views.VIEWS`); else as the model's card says.
         calibrated: whether scores are chances, where its card knows how; else as the
             network says them.
 
@@ -79,6 +84,9 @@ def open_model(
         ConfigError: if the device is not there, or cannot do this.
     """
     folder = find_model(name or DEFAULT_MODEL)
+    looks = read_card(folder).views if views is None else views
+    if not 1 <= looks <= len(VIEWS):
+        raise ConfigError(f"views is {looks}", hint=f"use 1 to {len(VIEWS)}")
     # Imported here: either takes seconds or is not installed.
     from buildex.runtime.segmenter import OnnxSegmenter, has_graphs
 
@@ -86,8 +94,8 @@ def open_model(
     if chosen == "onnx":
         if device not in ("auto", "cpu"):
             raise ConfigError(f"graphs do not run on `{device}`", hint="use `--runtime torch`")
-        graphs = OnnxSegmenter(folder, precision)
-        return _opened(graphs, folder, chosen, graphs.precision, calibrated)
+        graphs = OnnxSegmenter(folder, precision, views=looks)
+        return _opened(graphs, graphs.precision, folder, chosen, looks, calibrated)
     if find_spec("torch") is None:
         raise ModelError(
             f"`{folder}` has no graphs, and without them it needs torch"
@@ -98,18 +106,18 @@ def open_model(
         raise ConfigError("torch does not run in int8", hint="use `--runtime onnx`, or bf16")
     from buildex.nn.segmenter import load_segmenter
 
-    network = load_segmenter(folder, device, precision)
-    return _opened(network, folder, chosen, network.precision, calibrated)
+    network = load_segmenter(folder, device, precision, looks)
+    return _opened(network, network.precision, folder, chosen, looks, calibrated)
 
 
 def _opened(
-    segmenter: Segmenter, folder: Path, runtime: Runtime, precision: Precision, calibrated: bool
-) -> OpenModel:
+    segmenter: Segmenter, precision: Precision, folder: Path, runtime: Runtime, views: int,
+    calibrated: bool,
+) -> OpenModel:  # fmt: skip
     card = read_card(folder)
     if calibrated and card.calibration != UNCALIBRATED:
         segmenter = Calibrated(segmenter, Calibration(*card.calibration))
-    files = digest(folder)
-    return OpenModel(segmenter, card.name, card.version, files, runtime, precision)
+    return OpenModel(segmenter, card.name, card.version, digest(folder), runtime, precision, views)
 
 
 def _runtime_for(device: str, graphs: bool) -> Runtime:
@@ -140,6 +148,7 @@ class ModelOpener:
         digest: SHA-256 of its files.
         runtime: what computes there: the same as here.
         precision: in what: the same as here.
+        views: how often it looks at each tile: as often as here.
     """
 
     name: str
@@ -147,6 +156,7 @@ class ModelOpener:
     digest: str
     runtime: Runtime
     precision: Precision = "auto"
+    views: int = 1
 
     @classmethod
     def of(cls, name: str | None, device: str, opened: OpenModel) -> ModelOpener:
@@ -154,7 +164,7 @@ class ModelOpener:
         name = name or DEFAULT_MODEL
         is_folder = find_model(name) == Path(name)
         name = str(Path(name).absolute()) if is_folder else name
-        return cls(name, device, opened.digest, opened.runtime, opened.precision)
+        return cls(name, device, opened.digest, opened.runtime, opened.precision, opened.views)
 
     def __call__(self) -> Segmenter:
         """The segmenter.
@@ -162,7 +172,7 @@ class ModelOpener:
         Raises:
             ModelError: if the model is not there, or is another one.
         """
-        opened = open_model(self.name, self.device, self.runtime, self.precision)
+        opened = open_model(self.name, self.device, self.runtime, self.precision, self.views)
         if opened.digest != self.digest:
             raise ModelError(
                 f"model `{self.name}` is another one than on the machine that asks",

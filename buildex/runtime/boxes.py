@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from buildex.geo.instances import Found
 
 Floats = NDArray[np.float32]
 Indices = NDArray[np.int64]
@@ -21,13 +22,6 @@ PER_LEVEL = 1000  # the best anchors of a level, from which detections and propo
 SMALLEST_PROPOSAL, SMALLEST_BOX = 1e-3, 1e-2  # pixels along a side, in Mask R-CNN
 FINEST = 4  # stride of the finest level that is cut from
 CUT_LEVELS = 4
-
-
-class Found(NamedTuple):
-    """Boxes with their scores, best first."""
-
-    boxes: Floats  # (N, 4)
-    scores: Floats  # (N,)
 
 
 def detections(

@@ -7,7 +7,7 @@ until its next call.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +20,7 @@ from openvino import opset13 as ops
 from buildex.errors import ModelError
 
 Arrays = dict[str, NDArray[Any]]
+Shapes = Mapping[str, Sequence[int | None]]
 Computed = Literal["int8", "bf16", "fp32"]
 PRECISIONS: Mapping[str, Computed] = {"bf16": "bf16", "f32": "fp32"}  # by OpenVINO's names
 HINTS = {ours: theirs for theirs, ours in PRECISIONS.items()}
@@ -36,6 +37,8 @@ class Graph:
         path: of the .onnx file.
         precision: auto is bf16 where the processor multiplies it natively.
         threads: to run on; 0 for what OMP_NUM_THREADS says, else as many as there are cores.
+        shapes: of inputs, by name, where they are other ones than those in the file; None stands
+            for a length that varies.
 
     Attributes:
         precision: bf16 or fp32.
@@ -44,9 +47,11 @@ class Graph:
         ModelError: if the file is missing or damaged.
     """
 
-    def __init__(self, path: Path, precision: str = "auto", threads: int = 0) -> None:
+    def __init__(
+        self, path: Path, precision: str = "auto", threads: int = 0, shapes: Shapes | None = None
+    ) -> None:
         with _reading(path):
-            cuts, rest = _parted(ov.Core().read_model(path))
+            cuts, rest = _parted(_read(path, shapes))
             self._steps = [_Step(cuts, "fp32", threads)] if cuts is not None else []
             self._steps.append(_Step(rest, precision, threads))
         self.precision = self._steps[-1].precision
@@ -71,6 +76,7 @@ class Grafted:
         crown: .onnx file of its last part; its inputs have the names that they have in the trunk.
         precision: see `Graph`; of what is not integers.
         threads: see `Graph`.
+        shapes: see `Graph`; of the trunk.
 
     Raises:
         ModelError: if a file is missing or damaged, or they do not fit.
@@ -78,19 +84,24 @@ class Grafted:
 
     precision: Computed = "int8"
 
-    def __init__(self, trunk: Path, crown: Path, precision: str = "auto", threads: int = 0) -> None:
+    def __init__(
+        self, trunk: Path, crown: Path, precision: str = "auto", threads: int = 0,
+        shapes: Shapes | None = None,
+    ) -> None:  # fmt: skip
         self._path, self._options = crown, (precision, threads)
-        self._grow(1)
+        with _reading(crown):
+            inputs = [one.get_any_name() for one in ov.Core().read_model(crown).inputs]
         with _reading(trunk):
-            whole = ov.Core().read_model(trunk)
-            given = {name for one in whole.inputs for name in one.get_names()}
+            whole = _read(trunk, shapes)
             named = {name: one for node in whole.get_ops() for one in node.outputs()
                      for name in one.get_names()}  # fmt: skip
-            wanted = [name for name in self._crown.inputs if name not in given]
-            if missing := sorted(set(wanted) - set(named)):
+            if missing := sorted(set(inputs) - set(named)):
                 raise RuntimeError(f"it has no {', '.join(missing)}")
-            cut = ov.Model([named[name] for name in wanted], whole.get_parameters())
-            self._trunk = _Step(cut, precision, threads)
+            given = {name for one in whole.inputs for name in one.get_names()}
+            self._shapes = {name: _lengths(named[name].partial_shape) for name in inputs}
+            wanted = [named[name] for name in inputs if name not in given]
+            self._trunk = _Step(ov.Model(wanted, whole.get_parameters()), precision, threads)
+        self._grow(1)
 
     def __call__(self, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
         """Run it; the longest batch so far is the length of all that come."""
@@ -107,10 +118,22 @@ class Grafted:
         """Take batches of this length."""
         self._length = length
         with _reading(self._path):
-            model = ov.Core().read_model(self._path)
-            shapes = {one: [length, *list(one.partial_shape)[1:]] for one in model.inputs}
-            model.reshape(shapes)
-            self._crown = _Step(model, *self._options)
+            shapes = {name: [length, *shape[1:]] for name, shape in self._shapes.items()}
+            self._crown = _Step(_read(self._path, shapes), *self._options)
+
+
+def _read(path: Path, shapes: Shapes | None) -> ov.Model:
+    """A graph, its inputs in other shapes."""
+    model = ov.Core().read_model(path)
+    if shapes:
+        known = {one: shapes[one.get_any_name()] for one in model.inputs
+                 if one.get_any_name() in shapes}  # fmt: skip
+        model.reshape({one: [-1 if n is None else n for n in to] for one, to in known.items()})
+    return model
+
+
+def _lengths(shape: Any) -> list[int | None]:
+    return [one.get_length() if one.is_static else None for one in shape]
 
 
 @contextmanager

@@ -6,17 +6,19 @@ import math
 import platform
 import threading
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from buildex.card import ModelCard, read_card
-from buildex.geo.instances import RoiMaps, Tile, no_instances
+from buildex.geo.instances import Found, RoiMaps, Tile
 from buildex.geo.regions import instances
+from buildex.geo.views import VIEWS, Maps, View, instances_by
 from buildex.runtime import boxes
-from buildex.runtime.boxes import Floats, Found
+from buildex.runtime.boxes import Floats
 from buildex.runtime.graphs import Arrays, Grafted, Graph
 
 DENSE, CLOSER, ROI = "dense.onnx", "closer.onnx", "roi.onnx"
@@ -41,6 +43,8 @@ class OnnxSegmenter:
         precision: int8 (the heads; the rest as by auto), bf16 or fp32. auto is int8 where the
             model has such a graph, on x86; else bf16 where the processor multiplies it natively.
         threads: to run on; 0 for what OMP_NUM_THREADS says, else as many as there are cores.
+        views: how often each tile is looked at (`geo.views.VIEWS`); once, by a network that
+            answers for every pixel.
 
     Attributes:
         precision: in which it computes.
@@ -55,46 +59,69 @@ class OnnxSegmenter:
         ModelError: if the folder is no model, has no graphs, or is damaged.
     """
 
-    def __init__(self, folder: Path, precision: str = "auto", threads: int = 0) -> None:
+    def __init__(
+        self, folder: Path, precision: str = "auto", threads: int = 0, views: int = 1
+    ) -> None:
         card = read_card(folder)
         self.name, self.version = card.name, card.version
         self.size, self.gsd, self.codec = card.size, card.gsd, card.codec
         self.threshold = card.score
         self._turn = threading.Lock()
-        self._dense: Graph | Grafted
-        integers = precision == "auto" and (folder / INT8).is_file()
-        if precision == "int8" or (integers and platform.machine().lower() in MEASURED):
-            precision = "auto"
-            self._dense = Grafted(folder / DENSE, folder / INT8, precision, threads)
-        else:
-            self._dense = Graph(folder / DENSE, precision, threads)
-        self.precision = self._dense.precision
+        self._folder, self._options = folder, (precision, threads)
+        self._integers = precision == "int8" or (
+            precision == "auto"
+            and (folder / INT8).is_file()
+            and platform.machine().lower() in MEASURED
+        )
+        if self._integers:
+            self._options = ("auto", threads)
+        dense = self._dense(self.size)
+        self.precision = dense.precision
         kind = card.network.parts.detector
-        self._answer: _Pixels | _Frames
-        if not kind:
-            self._answer = _Pixels(card)
-            return
-        roi = Graph(folder / ROI, precision, threads)
-        finder: _Points | _Proposals = _Points(card)
-        if kind == "rcnn":
-            finder = _Proposals(card, Graph(folder / CLOSER, precision, threads))
-        self._answer = _Frames(card, finder, roi)
+        self._answer = self._frames(card, dense, VIEWS[views - 1]) if kind else _Pixels(card, dense)
+
+    def _dense(self, side: int) -> Graph | Grafted:
+        """The graph that looks at whole tiles of a side."""
+        shapes = {"image": [None, side, side, 3], "valid": [None, side, side]}
+        if side == self.size:
+            shapes = {}
+        if self._integers:
+            return Grafted(self._folder / DENSE, self._folder / INT8, *self._options, shapes)
+        return Graph(self._folder / DENSE, *self._options, shapes)
+
+    def _frames(self, card: ModelCard, dense: Graph | Grafted, views: Sequence[View]) -> _Frames:
+        spec, lookers = card.network, []
+        roi = Graph(self._folder / ROI, *self._options, _any_side("", spec.roi_channels))
+        closer = None
+        if spec.parts.detector == "rcnn":
+            anywhere = _any_side("wide_", spec.pyramid_channels)
+            closer = Graph(self._folder / CLOSER, *self._options, anywhere)
+        for view in views:
+            side = view.side(card.size)
+            own = dense if side == card.size else self._dense(side)
+            finder = _Points(card, side) if closer is None else _Proposals(card, side, closer)
+            lookers.append(_Looker(view, own, finder, roi, spec.roi_cells))
+        return _Frames(card, lookers)
 
     def __call__(self, tiles: Sequence[Tile], score: float = 0.0) -> list[RoiMaps]:
         """Say what is in each tile of side `size`; detections under `score` are left out."""
-        image = np.stack([tile.image for tile in tiles])
-        valid = np.stack([tile.valid for tile in tiles])
         with self._turn:  # a graph's answers lie in its own memory
-            return self._answer(self._dense({"image": image, "valid": valid}), score)
+            return self._answer(tiles, score)
+
+
+def _any_side(prefix: str, channels: int) -> dict[str, list[int | None]]:
+    """Shapes of the levels that rois are cut from, whatever the side of the tiles."""
+    return {prefix + level: [None, channels, None, None] for level in LEVELS}
 
 
 class _Pixels:
     """Instances of what is said of every pixel."""
 
-    def __init__(self, card: ModelCard) -> None:
-        self._codec, self._most = card.codec, card.network.detections
+    def __init__(self, card: ModelCard, dense: Graph | Grafted) -> None:
+        self._codec, self._most, self._dense = card.codec, card.network.detections, dense
 
-    def __call__(self, said: Arrays, score: float) -> list[RoiMaps]:
+    def __call__(self, tiles: Sequence[Tile], score: float) -> list[RoiMaps]:
+        said = self._dense(_stacked(tiles, View()))
         pairs = zip(said["building"], said["boundary"], strict=True)
         found = [instances(a, b, self._codec, self._most) for a, b in pairs]
         return [RoiMaps(*(part[maps.scores >= score] for part in maps)) for maps in found]
@@ -103,9 +130,9 @@ class _Pixels:
 class _Points:
     """FCOS: a box of every anchor point."""
 
-    def __init__(self, card: ModelCard) -> None:
-        self._spec, self._size = card.network, card.size
-        self._counts = _anchors(card.size, FCOS_STRIDES)
+    def __init__(self, card: ModelCard, side: int) -> None:
+        self._spec, self._side = card.network, side
+        self._counts = _anchors(side, FCOS_STRIDES)
 
     def __call__(self, said: Arrays, score: float) -> list[Found]:
         """The buildings of each tile that score so much."""
@@ -113,7 +140,7 @@ class _Points:
         least = max(score, spec.score)
         return [
             boxes.detections(
-                where, scores, self._counts, self._size, least, spec.overlap, spec.detections
+                where, scores, self._counts, self._side, least, spec.overlap, spec.detections
             )
             for where, scores in zip(said["boxes"], said["scores"], strict=True)
         ]
@@ -122,17 +149,17 @@ class _Points:
 class _Proposals:
     """Mask R-CNN: proposals, each of which a second graph looks at."""
 
-    def __init__(self, card: ModelCard, closer: Graph) -> None:
-        self._spec, self._size, self._closer = card.network, card.size, closer
+    def __init__(self, card: ModelCard, side: int, closer: Graph) -> None:
+        self._spec, self._side, self._closer = card.network, side, closer
         kinds = len(card.network.anchor_ratios)
-        self._counts = _anchors(card.size, card.network.anchor_strides, kinds)
+        self._counts = _anchors(side, card.network.anchor_strides, kinds)
 
     def __call__(self, said: Arrays, score: float) -> list[Found]:
         """The buildings of each tile that score so much."""
-        spec, size = self._spec, self._size
+        spec, side = self._spec, self._side
         overlap, most = spec.proposal_overlap, spec.proposals
         proposed = [
-            boxes.proposals(where, scores, self._counts, size, overlap, most)
+            boxes.proposals(where, scores, self._counts, side, overlap, most)
             for where, scores in zip(said["boxes"], said["scores"], strict=True)
         ]
         rois = Rois(proposed, BOX_CELLS, BOX_SPAN)
@@ -140,33 +167,70 @@ class _Proposals:
         pairs = zip(rois.split(answer["boxes"]), rois.split(answer["scores"]), strict=True)
         least = max(score, spec.score)
         return [
-            boxes.looked_at(where, scores, size, least, spec.overlap, spec.detections)
+            boxes.looked_at(where, scores, side, least, spec.overlap, spec.detections)
             for where, scores in pairs
         ]
 
 
 class _Frames:
-    """Boxes, and then the maps of their frames."""
+    """Boxes of one or several views, and then the maps of their frames."""
 
-    def __init__(self, card: ModelCard, finder: _Points | _Proposals, roi: Graph) -> None:
-        self._codec, self._cells = card.codec, card.network.roi_cells
-        self._finder, self._roi = finder, roi
+    def __init__(self, card: ModelCard, views: Sequence[_Looker]) -> None:
+        self._card, self._views = card, views
 
-    def __call__(self, said: Arrays, score: float) -> list[RoiMaps]:
-        found = self._finder(said, score)
-        frames = [self._codec.frames(one.boxes) for one in found]
-        if not sum(map(len, frames)):
-            return [no_instances(self._codec.cells) for _ in found]
-        rois = Rois(frames, self._cells)
-        maps = self._roi({**said, **rois.inputs})
-        masks = maps["mask"]
-        none = np.zeros((len(masks), 3, 0, 0), np.float32)
-        heatmaps, offsets = maps.get("heatmap", none[:, 0]), maps.get("offset", none[:, 1:])
-        parts = zip(*(rois.split(values) for values in (masks, heatmaps, offsets)), strict=True)
-        return [
-            RoiMaps(frame.astype(np.float32), one.scores, *part)
-            for frame, one, part in zip(frames, found, parts, strict=True)
-        ]
+    def __call__(self, tiles: Sequence[Tile], score: float) -> list[RoiMaps]:
+        least = score / len(self._views)
+        looks = [(one.view, partial(one, tiles, least)) for one in self._views]
+        return instances_by(looks, self._card.codec, self._card.size, score)
+
+
+class _Looker:
+    """Looks at tiles with one view.
+
+    Args:
+        view: how they are shown.
+        dense: the graph that takes tiles of that side.
+        finder: finds boxes in what it says.
+        roi: the graph that draws maps of frames.
+        cells: along the side of what is cut for it.
+    """
+
+    def __init__(
+        self, view: View, dense: Graph | Grafted, finder: _Points | _Proposals, roi: Graph,
+        cells: int,
+    ) -> None:  # fmt: skip
+        self.view = view
+        self._dense, self._finder, self._roi, self._cells = dense, finder, roi, cells
+
+    def __call__(self, tiles: Sequence[Tile], least: float) -> _Seen:
+        """What the view shows; boxes that score less than `least` are left out."""
+        said = self._dense(_stacked(tiles, self.view))
+        return _Seen(self._finder(said, least), said, self._roi, self._cells)
+
+
+class _Seen(NamedTuple):
+    """What a view showed: `geo.views.Look`."""
+
+    found: list[Found]
+    said: Arrays
+    roi: Graph
+    cells: int
+
+    def maps(self, frames: Sequence[NDArray[np.floating]]) -> Maps:
+        """The maps of frames (N, 4) of each tile, in their order."""
+        rois = Rois(frames, self.cells)
+        maps = self.roi({**self.said, **rois.inputs})
+        masks = rois.joined(maps["mask"])
+        if "heatmap" not in maps:
+            none = np.zeros((len(masks), 3, 0, 0), np.float32)
+            return Maps(masks, none[:, 0], none[:, 1:])
+        return Maps(masks, rois.joined(maps["heatmap"]), rois.joined(maps["offset"]))
+
+
+def _stacked(tiles: Sequence[Tile], view: View) -> Arrays:
+    """Tiles as a view shows them: inputs of a dense graph."""
+    images, valid = zip(*(view.show(tile.image, tile.valid) for tile in tiles), strict=True)
+    return {"image": np.stack(images), "valid": np.stack(valid)}
 
 
 class Rois:
@@ -201,9 +265,13 @@ class Rois:
             self.inputs[f"rois_{name}"][: len(mine)] = rois[mine]
             start += count
 
+    def joined(self, values: NDArray[Any]) -> Floats:
+        """What a graph said of the rois (R, ...), in the order of the boxes of all tiles."""
+        return np.asarray(values[self._place])
+
     def split(self, values: NDArray[Any]) -> list[Floats]:
-        """What a graph said of the rois (R, ...), for each tile, in the order of its boxes."""
-        return np.split(values[self._place], self._stops)
+        """The same for each tile."""
+        return np.split(self.joined(values), self._stops)
 
 
 def _anchors(size: int, strides: Sequence[int], kinds: int = 1) -> list[int]:

@@ -45,6 +45,12 @@ def test_a_preview_that_cannot_be_written_is_told_before_the_work(mosaic, tmp_pa
     assert [path.name for path in tmp_path.iterdir()] == ["mosaic.tif"]
 
 
+def test_only_so_many_views_are_known(mosaic, tmp_path):
+    done = call(mosaic, "-o", tmp_path / "out.gpkg", "--views", "3")
+    assert done.exit_code == 2
+    assert "1<=x<=2" in done.stderr
+
+
 def test_without_an_output_there_is_no_run(mosaic):
     done = call(mosaic)
     assert done.exit_code == 2

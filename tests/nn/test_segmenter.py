@@ -92,13 +92,15 @@ def test_a_segmenter_answers_tiles_with_arrays_of_single_precision(network, bf16
 def test_where_memory_is_short_fewer_tiles_are_tried_and_all_are_answered(network, monkeypatch):
     tried = []
 
-    def scarce(net, images, valid, codec, score):
-        tried.append(len(images))
-        if len(images) > 2:
+    def scarce(looks, codec, size, score):
+        ((_, look),) = looks
+        tiles = look.args[1]
+        tried.append(len(tiles))
+        if len(tiles) > 2:
             raise torch.cuda.OutOfMemoryError("full")
-        return [float(image.float().mean()) for image in images]
+        return [float(tile.image.mean()) for tile in tiles]
 
-    monkeypatch.setattr(module, "segment", scarce)
+    monkeypatch.setattr(module, "instances_by", scarce)
     segmenter = TorchSegmenter(network, CARD, torch.device("cpu"))
     valid, box = np.ones((SIDE, SIDE), bool), PixelBox(0, 0, SIDE, SIDE)
     tiles = [Tile(np.full((SIDE, SIDE, 3), k, np.uint8), valid, box) for k in range(7)]
@@ -111,7 +113,7 @@ def test_one_tile_that_does_not_fit_is_an_error(network, monkeypatch):
     def full(*_):
         raise torch.cuda.OutOfMemoryError("full")
 
-    monkeypatch.setattr(module, "segment", full)
+    monkeypatch.setattr(module, "instances_by", full)
     tile = Tile(painted(SIDE), np.ones((SIDE, SIDE), bool), PixelBox(0, 0, SIDE, SIDE))
     with pytest.raises(torch.cuda.OutOfMemoryError):
         TorchSegmenter(network, CARD, torch.device("cpu"))([tile, tile])

@@ -65,6 +65,20 @@ def test_graphs_of_every_system_say_what_torch_says(architecture, corners, tmp_p
         same(ours(tiles, score), answers)
 
 
+@pytest.mark.parametrize("architecture", ["fcos-keypoint", "mask-rcnn"])
+def test_graphs_look_twice_as_torch_does(architecture, tmp_path):
+    folder = exported(architecture, tmp_path / "model")
+    once, twice = OnnxSegmenter(folder, "fp32", 1), OnnxSegmenter(folder, "fp32", 1, views=2)
+    theirs = load_segmenter(folder, "cpu", "fp32", views=2)
+    answers = theirs(TILES, 0.2)
+    same(twice(TILES, 0.2), answers)
+    seen = [len(maps.scores) for maps in answers]
+    assert sum(seen) > 0
+    first = once(TILES, 0.2)
+    assert any(len(a.scores) != n or not np.allclose(a.scores, b.scores)
+               for a, b, n in zip(first, answers, seen, strict=True))  # fmt: skip
+
+
 def test_what_a_graph_said_does_not_change_with_its_next_answer(model):
     segmenter = OnnxSegmenter(model, "fp32", 1)
     (first,) = segmenter(TILES[:1])

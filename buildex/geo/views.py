@@ -1,0 +1,256 @@
+"""A tile looked at more than once, and what the looks agree on.
+
+A network that sees the same ground coarser and mirrored errs elsewhere. What all looks see is
+surer than what one of them does: scores are averaged, where a look that sees nothing counts 0
+(a vote over views, as Solovyev et al. 2021 fuse the boxes of several models), and the maps of
+the boxes that come of it are averaged over the views, cell by cell.
+
+Shapes: S the side of a tile in pixels, s that of a view; B tiles, N boxes of a tile, R boxes of
+all tiles; M cells along each side of an RoI frame.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from buildex.geo.instances import Floats, Found, RoiMaps, no_instances
+from buildex.geo.keypoints import RoiCodec
+
+STRIDE = 32  # a network's sides are multiples of it
+SAME = 0.55  # box IoU from which two looks see the same building
+
+
+class View(NamedTuple):
+    """How a tile is shown.
+
+    Attributes:
+        share: side of the view, of the tile's.
+        mirrored: whether left is right.
+    """
+
+    share: float = 1.0
+    mirrored: bool = False
+
+    def side(self, size: int) -> int:
+        """Pixels along a side of the view of a tile of side `size`."""
+        return max(STRIDE, round(self.share * size / STRIDE) * STRIDE) if self.share < 1 else size
+
+    def show(
+        self, image: NDArray[np.uint8], valid: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+        """A tile (S, S, 3) and where it is ground (S, S), as the view has them."""
+        size = len(image)
+        side = self.side(size)
+        if side != size:
+            near = (np.arange(side) + 0.5) * size / side
+            valid = valid[near.astype(np.int64)][:, near.astype(np.int64)]
+            image = shrunk(image, side)
+        if self.mirrored:
+            image, valid = image[:, ::-1], valid[:, ::-1]
+        return image, valid
+
+    def into(self, boxes: NDArray[np.floating], size: int) -> NDArray[np.float64]:
+        """Boxes (N, 4) of a tile of side `size`, in pixels of the view."""
+        side = self.side(size)
+        return self._turned(np.asarray(boxes, np.float64) * (side / size), side)
+
+    def back(self, boxes: NDArray[np.floating], size: int) -> NDArray[np.float64]:
+        """Boxes (N, 4) of the view, in pixels of a tile of side `size`; the inverse."""
+        side = self.side(size)
+        return self._turned(np.asarray(boxes, np.float64), side) * (size / side)
+
+    def _turned(self, boxes: NDArray[np.float64], side: int) -> NDArray[np.float64]:
+        if not self.mirrored:
+            return boxes
+        x0, y0, x1, y1 = boxes.T
+        return np.stack([side - x1, y0, side - x0, y1], axis=1)
+
+    def straight(self, maps: Maps) -> Maps:
+        """Maps of frames of the view, as frames of the tile have them."""
+        if not self.mirrored:
+            return maps
+        masks, heatmaps, offsets = (part[..., ::-1] for part in maps)
+        across = np.stack([1 - offsets[:, 0], offsets[:, 1]], axis=1)
+        return Maps(masks, heatmaps, across)
+
+
+# What a number of looks means. Left out towns chose them: docs/decisions/0017.
+VIEWS: tuple[tuple[View, ...], ...] = ((View(),), (View(), View(0.6875, mirrored=True)))
+
+
+class Maps(NamedTuple):
+    """What is drawn of R frames; see `geo.instances.RoiMaps`."""
+
+    masks: Floats  # (R, M, M)
+    heatmaps: Floats  # (R, M, M)
+    offsets: Floats  # (R, 2, M, M)
+
+
+class Look(Protocol):
+    """What a network says of B tiles as one view shows them."""
+
+    @property
+    def found(self) -> Sequence[Found]:
+        """B of them; boxes in pixels of the view."""
+        ...
+
+    def maps(self, frames: Sequence[NDArray[np.floating]]) -> Maps:
+        """The maps of the frames (N, 4) of each tile, in pixels of the view, in their order."""
+        ...
+
+
+def instances_by(
+    looks: Sequence[tuple[View, Callable[[], Look]]], codec: RoiCodec, size: int, score: float
+) -> list[RoiMaps]:
+    """What several looks at some tiles come to.
+
+    Args:
+        looks: each view and what looks with it; where the first one finds nothing, the others
+            are not asked.
+        codec: makes frames of boxes.
+        size: side of the tiles.
+        score: what all together score less is left out.
+
+    Returns:
+        For each tile its instances, best first.
+    """
+    opened: list[tuple[View, Look]] = []
+    for view, look in looks:
+        opened.append((view, look()))
+        if not any(len(one.boxes) for one in opened[0][1].found):
+            break
+    tiles = zip(*(_tile_boxes(view, look, size) for view, look in opened), strict=True)
+    agreed = [_above(together(list(of_one)), score) for of_one in tiles]
+    frames = [codec.frames(one.boxes) for one in agreed]
+    if not sum(map(len, frames)):
+        return [no_instances(codec.cells) for _ in frames]
+    maps = _mean(
+        view.straight(look.maps([view.into(some, size) for some in frames]))
+        for view, look in opened
+    )
+    stops = np.cumsum([len(some) for some in frames])[:-1]
+    parts = zip(*(np.split(part, stops) for part in maps), strict=True)
+    return [
+        RoiMaps(some.astype(np.float32), one.scores.astype(np.float32), *part)
+        for some, one, part in zip(frames, agreed, parts, strict=True)
+    ]
+
+
+def together(looks: Sequence[Found], same: float = SAME, overlap: float = 0.6) -> Found:
+    """The boxes that several looks at one tile agree on; of a single look those that it has.
+
+    The best box is joined with the one of each other look that it overlaps most, if by `same`;
+    the next best is one of those that are left. Boxes are averaged by score.
+
+    Args:
+        looks: in pixels of the tile.
+        same: box IoU from which two are one.
+        overlap: box IoU above which the weaker of two that came of it is dropped.
+
+    Returns:
+        Boxes with the mean of their scores over all looks, best first.
+    """
+    if len(looks) == 1:
+        return looks[0]
+    boxes = np.concatenate([one.boxes for one in looks])
+    scores = np.concatenate([one.scores for one in looks])
+    look = np.repeat(np.arange(len(looks)), [len(one.scores) for one in looks])
+    ious = box_ious(boxes, boxes)
+    # Who may be joined with whom: one of another look.
+    close = np.where((look[:, None] != look) & (ious >= same), ious, 0.0)
+    free = np.ones(len(boxes), dtype=bool)
+    joined: list[tuple[NDArray[np.float64], float]] = []
+    for best in np.argsort(-scores, kind="stable"):
+        if not free[best]:
+            continue
+        members = [best]
+        for other in range(len(looks)):
+            mine = np.where(free & (look == other), close[best], 0.0)
+            if mine.any():
+                members.append(mine.argmax())
+        free[members] = False
+        weight = scores[members]
+        joined.append((weight @ boxes[members] / weight.sum(), weight.sum() / len(looks)))
+    means = np.array([score for _, score in joined], np.float64)
+    order = np.argsort(-means, kind="stable")
+    fused = Found(np.array([box for box, _ in joined]).reshape(-1, 4)[order], means[order])
+    return _apart(fused, overlap)
+
+
+def box_ious(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.float64]:
+    """IoU of each of some boxes (N, 4) with each of others (K, 4): (N, K)."""
+    low = np.maximum(a[:, None, :2], b[None, :, :2])
+    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
+    common = np.clip(high - low, 0, None).prod(axis=2, dtype=np.float64)
+    areas = [(some[:, 2:] - some[:, :2]).prod(axis=1, dtype=np.float64) for some in (a, b)]
+    return np.asarray(common / np.maximum(areas[0][:, None] + areas[1] - common, 1e-9))
+
+
+def shrunk(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """A square image (S, S, C) with fewer pixels (side, side, C).
+
+    Each pixel is the mean of those around its place, weighted by a triangle that reaches as far
+    as the new pixels are wide: no detail is kept that they could not show (antialiasing).
+    """
+    near, weights = _taps(len(image), side)
+    down = np.zeros((side, *image.shape[1:]), np.float32)
+    for k, weight in enumerate(weights):
+        down += image[near[k]] * weight[:, None, None]
+    out = np.full((side, side, image.shape[2]), 0.5, np.float32)
+    for k, weight in enumerate(weights):
+        out += down[:, near[k]] * weight[:, None]
+    return out.astype(np.uint8)
+
+
+@lru_cache(maxsize=8)
+def _taps(size: int, side: int) -> tuple[NDArray[np.int64], Floats]:
+    """Of which pixels (K, side) each new one is made, and their weights (K, side), sum 1."""
+    scale = size / side
+    centre = (np.arange(side) + 0.5) * scale
+    first = np.floor(centre - scale + 0.5).astype(np.int64)
+    near = first + np.arange(math.ceil(2 * scale))[:, None]
+    weights = np.clip(1 - np.abs(near + 0.5 - centre) / scale, 0, None)
+    weights[(near < 0) | (near >= size)] = 0
+    return np.clip(near, 0, size - 1), (weights / weights.sum(axis=0)).astype(np.float32)
+
+
+def _tile_boxes(view: View, look: Look, size: int) -> Iterator[Found]:
+    for one in look.found:
+        yield Found(view.back(one.boxes, size), np.asarray(one.scores, np.float64))
+
+
+def _above(found: Found, score: float) -> Found:
+    kept = found.scores >= score
+    return Found(found.boxes[kept], found.scores[kept])
+
+
+def _apart(found: Found, overlap: float) -> Found:
+    """Without boxes that a better one overlaps too much; best first."""
+    ious = box_ious(found.boxes, found.boxes)
+    kept = np.ones(len(found.scores), dtype=bool)
+    for k in range(len(kept)):
+        if kept[k]:
+            kept[k + 1 :] &= ious[k, k + 1 :] <= overlap
+    return Found(found.boxes[kept], found.scores[kept])
+
+
+def _mean(views: Iterator[Maps]) -> Maps:
+    """Maps averaged cell by cell; places of corners by how likely there is one."""
+    first = next(views)
+    count, (masks, heatmaps, offsets) = 1, first
+    weight = heatmaps[:, None] + np.float32(1e-6)
+    places = offsets * weight
+    for other in views:
+        count += 1
+        masks, heatmaps = masks + other.masks, heatmaps + other.heatmaps
+        more = other.heatmaps[:, None] + np.float32(1e-6)
+        places, weight = places + other.offsets * more, weight + more
+    if count == 1:
+        return first
+    return Maps(masks / np.float32(count), heatmaps / np.float32(count), places / weight)

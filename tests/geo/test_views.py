@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from buildex.geo.instances import Found
+from buildex.geo.keypoints import RoiCodec
+from buildex.geo.rings import bounds
+from buildex.geo.views import VIEWS, Maps, View, box_ious, instances_by, shrunk, together
+
+CODEC = RoiCodec()
+SIZE = 512
+ALL = [view for views in VIEWS for view in views] + [View(1.0, True), View(0.5)]
+HOUSE = np.array([[100.0, 80], [220, 80], [220, 200], [163, 200], [163, 151], [100, 151]])
+
+
+def found(*rows):
+    table = np.array(rows, float).reshape(-1, 5)
+    return Found(table[:, :4], table[:, 4])
+
+
+def test_a_view_has_a_side_that_networks_take():
+    assert [view.side(512) for view in VIEWS[1]] == [512, 352]
+    assert VIEWS[1][1].side(128) == 96
+    assert View(0.1).side(64) == 32
+
+
+@given(st.sampled_from(ALL), st.floats(-40, 500), st.floats(-40, 500), st.floats(1, 90))
+def test_boxes_go_to_a_view_and_back(view, x, y, side):
+    boxes = np.array([[x, y, x + side, y + side / 2]])
+    assert view.back(view.into(boxes, SIZE), SIZE) == pytest.approx(boxes, abs=1e-9)
+
+
+def test_a_box_lies_in_a_view_where_its_pixels_do():
+    image, valid = np.zeros((SIZE, SIZE, 3), np.uint8), np.zeros((SIZE, SIZE), bool)
+    image[64:128, 32:96] = 200
+    valid[64:128, 32:96] = True
+    for view in ALL:
+        shown, ground = view.show(image, valid)
+        x0, y0, x1, y1 = view.into(np.array([[32, 64, 96, 128]]), SIZE)[0].round().astype(int)
+        assert shown.shape == (view.side(SIZE), view.side(SIZE), 3)
+        assert (shown[y0 + 1 : y1 - 1, x0 + 1 : x1 - 1] == 200).all()
+        assert ground[y0 + 1 : y1 - 1, x0 + 1 : x1 - 1].all()
+        assert ground.sum() == pytest.approx((x1 - x0) * (y1 - y0), rel=0.05)
+        assert not shown[~ground].any() or view.share < 1
+
+
+@pytest.mark.parametrize("view", [View(1.0, True), View(0.6875, True), View(0.6875)])
+def test_maps_of_a_view_are_those_of_the_tile(view):
+    frame = CODEC.frames(np.array([bounds((HOUSE,))]))
+    ring = view.into(np.hstack([HOUSE, HOUSE]), SIZE)[:, :2]
+    there = CODEC.encode((ring,), view.into(frame, SIZE)[0])
+    here = CODEC.encode((HOUSE,), frame[0])
+    maps = view.straight(Maps(there.mask[None], there.heatmap[None], there.offset[None]))
+    assert maps.masks[0] == pytest.approx(here.mask, abs=1e-5)
+    ours, _ = CODEC.decode(maps.heatmaps[0], maps.offsets[0], frame[0])
+    assert len(ours) == len(HOUSE)
+    assert np.abs(ours[:, None] - HOUSE[None]).max(axis=2).min(axis=1).max() < 1e-3
+
+
+@pytest.mark.parametrize("side", [352, 256, 96, 511])
+def test_a_smaller_picture_is_the_one_that_pillow_makes(side):
+    image = np.random.default_rng(0).integers(0, 256, (512, 512, 3), dtype=np.uint8)
+    theirs = Image.fromarray(image).resize((side, side), Image.Resampling.BILINEAR)
+    assert np.abs(shrunk(image, side).astype(int) - np.asarray(theirs)).max() <= 1
+
+
+def test_three_pixels_of_six_by_hand():
+    row = np.array([10, 20, 30, 40, 50, 60], np.uint8)
+    image = np.repeat(np.repeat(row[None, :, None], 6, axis=0), 3, axis=2)
+    # Triangle of half width 2 around 1, 3 and 5: weights 1, 3, 3, 1 of 8; 3, 3, 1 of 7 at ends.
+    assert shrunk(image, 3)[1, :, 0].tolist() == [17, 35, 53]
+
+
+def test_what_both_looks_see_has_the_mean_of_their_scores_and_boxes():
+    one, two = found([0, 0, 10, 10, 0.9]), found([1, 0, 11, 10, 0.3])
+    both = together([one, two])
+    assert both.scores.tolist() == pytest.approx([0.6])
+    assert both.boxes[0].tolist() == pytest.approx([0.25, 0, 10.25, 10])
+
+
+def test_what_one_look_alone_sees_has_half_its_score():
+    one = found([0, 0, 10, 10, 0.9], [50, 50, 60, 60, 0.8])
+    two = found([0, 0, 10, 10, 0.7], [90, 90, 99, 99, 0.5])
+    both = together([one, two])
+    assert both.scores.tolist() == pytest.approx([0.8, 0.4, 0.25])
+    assert both.boxes[:, 0].tolist() == [0, 50, 90]
+
+
+def test_a_box_is_joined_with_one_of_another_look_only_and_once():
+    one = found([0, 0, 10, 10, 0.9], [0, 0, 10, 8, 0.8])
+    two = found([0, 0, 10, 9, 0.6])
+    both = together([one, two], overlap=1.0)
+    assert both.scores.tolist() == pytest.approx([0.75, 0.4])
+    assert len(together([one, two], overlap=0.6).scores) == 1
+
+
+def test_one_look_is_left_as_it_is():
+    one = found([0, 0, 10, 10, 0.9], [0, 0, 10, 10, 0.8])
+    assert together([one]) is one
+
+
+@settings(max_examples=50)
+@given(st.integers(0, 12), st.integers(0, 12), st.integers(0, 2**32 - 1))
+def test_looks_agree_whatever_their_order(a, b, seed):
+    chance = np.random.default_rng(seed)
+
+    def some(count):
+        corner = chance.uniform(0, 60, (count, 2))
+        rows = np.column_stack([corner, corner + chance.uniform(5, 30, (count, 2))])
+        return Found(rows, np.sort(chance.uniform(0.05, 1, count))[::-1])
+
+    looks = [some(a), some(b)]
+    ours, theirs = together(looks), together(looks[::-1])
+    assert ours.scores == pytest.approx(theirs.scores)
+    assert ours.boxes == pytest.approx(theirs.boxes)
+    assert (np.diff(ours.scores) <= 0).all()
+    assert len(ours.scores) <= a + b
+    if a + b:
+        highest = max(one.scores.max(initial=0) for one in looks)
+        assert highest / 2 - 1e-9 <= ours.scores[0] <= highest + 1e-9
+    off = box_ious(ours.boxes, ours.boxes) - np.eye(len(ours.scores))
+    assert (off <= 0.6 + 1e-9).all()
+
+
+class Painter:
+    """Looks at tiles on each of which the house is, drawn as a view shows it; counts questions."""
+
+    def __init__(self, view, scores):
+        self.view, self.asked = view, 0
+        box = view.into(np.array([bounds((HOUSE,))]), SIZE)
+        self.found = [Found(box[:1] if s else box[:0], np.array([s] if s else [])) for s in scores]
+
+    def __call__(self):
+        self.asked += 1
+        return self
+
+    def maps(self, frames):
+        ring = self.view.into(np.hstack([HOUSE, HOUSE]), SIZE)[:, :2]
+        drawn = [CODEC.encode((ring,), frame) for some in frames for frame in some]
+        parts = ([getattr(one, name) for one in drawn] for name in ("mask", "heatmap", "offset"))
+        return Maps(*(np.stack(part) for part in parts))
+
+
+def test_instances_are_what_all_views_draw_of_what_they_agree_on():
+    one, two = Painter(VIEWS[1][0], [0.9, 0.9, 0.0]), Painter(VIEWS[1][1], [0.7, 0.0, 0.8])
+    both = [(painter.view, painter) for painter in (one, two)]
+    first, second, third = instances_by(both, CODEC, SIZE, 0.45)
+    assert first.scores == pytest.approx([0.8])
+    assert second.scores == pytest.approx([0.45])
+    assert len(third.scores) == 0
+    here = CODEC.encode((HOUSE,), first.frames[0])
+    assert first.masks[0] == pytest.approx(here.mask, abs=1e-5)
+    points, _ = CODEC.decode(first.heatmaps[0], first.offsets[0], first.frames[0])
+    assert np.abs(points[:, None] - HOUSE[None]).max(axis=2).min(axis=1).max() < 0.2
+    assert all(part.dtype == np.float32 for part in first)
+
+
+def test_where_the_first_look_finds_nothing_no_other_is_asked():
+    one, two = Painter(View(), [0.0, 0.0]), Painter(VIEWS[1][1], [0.9, 0.9])
+    answers = instances_by([(one.view, one), (two.view, two)], CODEC, SIZE, 0.1)
+    assert [len(maps.scores) for maps in answers] == [0, 0]
+    assert (one.asked, two.asked) == (1, 0)
