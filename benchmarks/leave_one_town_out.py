@@ -46,7 +46,7 @@ def main() -> None:
     rows: dict[str, dict[str, dict[str, float | None]]] = {}
     begun = begin(given)
     for town in (town for town in given.towns if town != NONE):
-        done = given.work / town / "figures.json"
+        done = given.work / town / f"figures{'' if given.views is None else given.views}.json"
         if not done.is_file():
             say(f"without {town}")
             figures = left_out(town, [scenes[name] for name in TOWNS[town]], begun, given)

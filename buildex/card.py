@@ -170,9 +170,8 @@ class ModelCard:
         codec: how its maps are drawn.
         score: instances below it are left out, unless the user says otherwise; as the
             network says it.
-        calibration: slope and offset that make chances of scores (`geo.calibration`).
-        views: how often it looks at each tile (`geo.views`), unless the user says otherwise; score
-            and calibration are of so many.
+        calibration: slope and offset that make chances of the scores of a look (`geo.calibration`).
+        views: how often it looks at each tile (`geo.views`), unless the user says otherwise.
         mean: of the input's values 0..1, R, G, B; for the reader, the encoder decides.
         std: standard deviation of the same.
         provenance: who made it of what: version, commit, seed, data, hardware, hours, steps.

@@ -129,6 +129,8 @@ def test_heads_in_integers_find_what_the_others_find(model, tmp_path, monkeypatc
     opened, exact = open_model(str(folder)), open_model(str(folder), precision="fp32")
     assert (opened.precision, exact.precision) == ("int8", "fp32")
     assert opened.identity != exact.identity
+    twice = open_model(str(folder), views=2)
+    assert twice.precision == "int8"
     with Mosaic.open(mosaic, gsd=0.1) as town:
         boxes = [place.box for place in cover(town.grid, opened.segmenter.size, 0)][:3]
         tiles = [Tile(*town.read(box), box) for box in boxes]
@@ -137,6 +139,11 @@ def test_heads_in_integers_find_what_the_others_find(model, tmp_path, monkeypatc
             best = true.scores.max()
             assert mine.scores.max() == pytest.approx(best, abs=0.1)
             assert (mine.scores != true.scores[: len(mine.scores)]).any()
+    exactly_twice = open_model(str(folder), precision="fp32", views=2)
+    for some in (tiles[:1], tiles, tiles[1:]):
+        answers = zip(twice.segmenter(some), exactly_twice.segmenter(some), strict=True)
+        for mine, true in answers:
+            assert mine.scores.max() == pytest.approx(true.scores.max(), abs=0.1)
     monkeypatch.setattr("platform.machine", lambda: "arm64")  # where integers were not measured
     assert open_model(str(folder)).precision != "int8"
     with pytest.raises(ConfigError, match="torch does not run in int8"):

@@ -31,11 +31,18 @@ class Calibration:
 
     def chances(self, scores: Scores) -> Scores:
         """What scores (N,) mean."""
+        if self == IDENTITY:
+            return scores
         return _logistic(self.slope * _logit(scores) + self.offset)
 
     def scores(self, chances: Scores) -> Scores:
         """Which scores (N,) mean these chances; the inverse."""
+        if self == IDENTITY:
+            return chances
         return _logistic((_logit(chances) - self.offset) / self.slope)
+
+
+IDENTITY = Calibration()
 
 
 def calibrated(scores: Scores, right: NDArray[np.bool_]) -> Calibration:
@@ -50,7 +57,7 @@ def calibrated(scores: Scores, right: NDArray[np.bool_]) -> Calibration:
         than two of either kind: then there is nothing to learn from.
     """
     if min(right.sum(), (~right).sum()) < 2:
-        return Calibration()
+        return IDENTITY
     # Platt's targets: as if one more of each kind had been seen.
     n_right, n_wrong = int(right.sum()), int((~right).sum())
     target = np.where(right, (n_right + 1) / (n_right + 2), 1 / (n_wrong + 2))

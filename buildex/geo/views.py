@@ -1,28 +1,30 @@
 """A tile looked at more than once, and what the looks agree on.
 
 A network that sees the same ground coarser and mirrored errs elsewhere. What all looks see is
-surer than what one of them does: scores are averaged, where a look that sees nothing counts 0
-(a vote over views, as Solovyev et al. 2021 fuse the boxes of several models), and the maps of
-the boxes that come of it are averaged over the views, cell by cell.
+surer than what one of them does: their chances are averaged, where a look that sees nothing
+says 0 (boxes of several models are fused so by Solovyev et al. 2021), and the maps of the boxes
+that come of it are averaged over the views, cell by cell.
 
-Shapes: S the side of a tile in pixels, s that of a view; B tiles, N boxes of a tile, R boxes of
-all tiles; M cells along each side of an RoI frame.
+Shapes: S the side of a tile in pixels; B tiles, N boxes of a tile, R boxes of all tiles; M cells
+along each side of an RoI frame.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from buildex.geo.instances import Floats, Found, RoiMaps, no_instances
+from buildex.geo.calibration import IDENTITY, Calibration
+from buildex.geo.instances import Floats, Found, RoiMaps, Tile, no_instances
 from buildex.geo.keypoints import RoiCodec
 
-STRIDE = 32  # a network's sides are multiples of it
+SIDES = 32  # sides of views are multiples of it, as encoders want them
 SAME = 0.55  # box IoU from which two looks see the same building
 
 
@@ -30,7 +32,7 @@ class View(NamedTuple):
     """How a tile is shown.
 
     Attributes:
-        share: side of the view, of the tile's.
+        share: side of the view by that of the tile; 1 or less.
         mirrored: whether left is right.
     """
 
@@ -39,12 +41,12 @@ class View(NamedTuple):
 
     def side(self, size: int) -> int:
         """Pixels along a side of the view of a tile of side `size`."""
-        return max(STRIDE, round(self.share * size / STRIDE) * STRIDE) if self.share < 1 else size
+        return size if self.share == 1 else max(SIDES, round(self.share * size / SIDES) * SIDES)
 
     def show(
         self, image: NDArray[np.uint8], valid: NDArray[np.bool_]
     ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-        """A tile (S, S, 3) and where it is ground (S, S), as the view has them."""
+        """A tile (S, S, 3) and where it is ground (S, S), as the view has them, of its side."""
         size = len(image)
         side = self.side(size)
         if side != size:
@@ -80,8 +82,8 @@ class View(NamedTuple):
         return Maps(masks, heatmaps, across)
 
 
-# What a number of looks means. Left out towns chose them: docs/decisions/0017.
-VIEWS: tuple[tuple[View, ...], ...] = ((View(),), (View(), View(0.6875, mirrored=True)))
+# The views of one look, of two. Towns that were left out chose them: docs/decisions/0017.
+VIEWS: tuple[tuple[View, ...], ...] = ((View(),), (View(), View(0.75, mirrored=True)))
 
 
 class Maps(NamedTuple):
@@ -105,52 +107,85 @@ class Look(Protocol):
         ...
 
 
-def instances_by(
-    looks: Sequence[tuple[View, Callable[[], Look]]], codec: RoiCodec, size: int, score: float
-) -> list[RoiMaps]:
-    """What several looks at some tiles come to.
+@dataclass(frozen=True)
+class Looking:
+    """How what a network sees in some views becomes instances.
 
-    Args:
-        looks: each view and what looks with it; where the first one finds nothing, the others
-            are not asked.
+    Attributes:
         codec: makes frames of boxes.
         size: side of the tiles.
-        score: what all together score less is left out.
-
-    Returns:
-        For each tile its instances, best first.
+        overlap: box IoU above which the weaker of two boxes is dropped.
+        most: instances of a tile, the best.
+        calibration: makes chances of the network's scores, before these are averaged.
     """
-    opened: list[tuple[View, Look]] = []
-    for view, look in looks:
-        opened.append((view, look()))
-        if not any(len(one.boxes) for one in opened[0][1].found):
-            break
-    tiles = zip(*(_tile_boxes(view, look, size) for view, look in opened), strict=True)
-    agreed = [_above(together(list(of_one)), score) for of_one in tiles]
-    frames = [codec.frames(one.boxes) for one in agreed]
-    if not sum(map(len, frames)):
-        return [no_instances(codec.cells) for _ in frames]
-    maps = _mean(
-        view.straight(look.maps([view.into(some, size) for some in frames]))
-        for view, look in opened
-    )
-    stops = np.cumsum([len(some) for some in frames])[:-1]
-    parts = zip(*(np.split(part, stops) for part in maps), strict=True)
-    return [
-        RoiMaps(some.astype(np.float32), one.scores.astype(np.float32), *part)
-        for some, one, part in zip(frames, agreed, parts, strict=True)
-    ]
+
+    codec: RoiCodec
+    size: int
+    overlap: float
+    most: int
+    calibration: Calibration = IDENTITY
+
+    def instances(
+        self, looks: Sequence[tuple[View, Callable[[float], Look]]], score: float
+    ) -> list[RoiMaps]:
+        """What several looks at B tiles come to.
+
+        Args:
+            looks: each view, and what looks with it and leaves out what the network scores less
+                than a number. What the first look does not find at all, in a tile, counts for
+                nothing: later ones are not asked where it finds no building.
+            score: instances whose chance is less are left out.
+
+        Returns:
+            For each tile its instances, best first.
+        """
+        # A mean of n chances is not less than `score` only if none is less than this.
+        least = len(looks) * score - (len(looks) - 1)
+        raw = float(self.calibration.scores(np.array([least]))[0]) if least > 0 else 0.0
+        seen: list[tuple[View, Look]] = []
+        for view, look in looks:
+            seen.append((view, look(raw)))
+            if not any(len(one.scores) for one in seen[0][1].found):
+                break
+        agreed = [self._agreed(seen, tile, score) for tile in range(len(seen[0][1].found))]
+        frames = [self.codec.frames(one.boxes) for one in agreed]
+        if not sum(map(len, frames)):
+            return [no_instances(self.codec.cells) for _ in frames]
+        maps = mean(
+            [
+                view.straight(look.maps([view.into(some, self.size) for some in frames]))
+                for view, look in seen
+            ]
+        )
+        stops = np.cumsum([len(some) for some in frames])[:-1]
+        parts = zip(*(np.split(part, stops) for part in maps), strict=True)
+        return [
+            RoiMaps(some.astype(np.float32), one.scores.astype(np.float32), *part)
+            for some, one, part in zip(frames, agreed, parts, strict=True)
+        ]
+
+    def _agreed(self, seen: Sequence[tuple[View, Look]], tile: int, score: float) -> Found:
+        """The boxes of a tile, in its pixels, that all looks together give such a chance."""
+        if not len(seen[0][1].found[tile].scores):
+            return Found(np.zeros((0, 4)), np.zeros(0))
+        looks = []
+        for view, look in seen:
+            boxes, scores = look.found[tile]
+            chances = self.calibration.chances(np.asarray(scores, np.float64))
+            looks.append(Found(view.back(boxes, self.size), chances))
+        found = together(looks, self.overlap)
+        kept = np.flatnonzero(found.scores >= score)[: self.most]
+        return Found(found.boxes[kept], found.scores[kept])
 
 
-def together(looks: Sequence[Found], same: float = SAME, overlap: float = 0.6) -> Found:
+def together(looks: Sequence[Found], overlap: float) -> Found:
     """The boxes that several looks at one tile agree on; of a single look those that it has.
 
-    The best box is joined with the one of each other look that it overlaps most, if by `same`;
+    The best box is joined with the one of each other look that it overlaps most, if by `SAME`;
     the next best is one of those that are left. Boxes are averaged by score.
 
     Args:
         looks: in pixels of the tile.
-        same: box IoU from which two are one.
         overlap: box IoU above which the weaker of two that came of it is dropped.
 
     Returns:
@@ -162,8 +197,7 @@ def together(looks: Sequence[Found], same: float = SAME, overlap: float = 0.6) -
     scores = np.concatenate([one.scores for one in looks])
     look = np.repeat(np.arange(len(looks)), [len(one.scores) for one in looks])
     ious = box_ious(boxes, boxes)
-    # Who may be joined with whom: one of another look.
-    close = np.where((look[:, None] != look) & (ious >= same), ious, 0.0)
+    close = np.where((look[:, None] != look) & (ious >= SAME), ious, 0.0)
     free = np.ones(len(boxes), dtype=bool)
     joined: list[tuple[NDArray[np.float64], float]] = []
     for best in np.argsort(-scores, kind="stable"):
@@ -220,16 +254,6 @@ def _taps(size: int, side: int) -> tuple[NDArray[np.int64], Floats]:
     return np.clip(near, 0, size - 1), (weights / weights.sum(axis=0)).astype(np.float32)
 
 
-def _tile_boxes(view: View, look: Look, size: int) -> Iterator[Found]:
-    for one in look.found:
-        yield Found(view.back(one.boxes, size), np.asarray(one.scores, np.float64))
-
-
-def _above(found: Found, score: float) -> Found:
-    kept = found.scores >= score
-    return Found(found.boxes[kept], found.scores[kept])
-
-
 def _apart(found: Found, overlap: float) -> Found:
     """Without boxes that a better one overlaps too much; best first."""
     ious = box_ious(found.boxes, found.boxes)
@@ -240,17 +264,27 @@ def _apart(found: Found, overlap: float) -> Found:
     return Found(found.boxes[kept], found.scores[kept])
 
 
-def _mean(views: Iterator[Maps]) -> Maps:
-    """Maps averaged cell by cell; places of corners by how likely there is one."""
-    first = next(views)
-    count, (masks, heatmaps, offsets) = 1, first
-    weight = heatmaps[:, None] + np.float32(1e-6)
-    places = offsets * weight
-    for other in views:
-        count += 1
-        masks, heatmaps = masks + other.masks, heatmaps + other.heatmaps
-        more = other.heatmaps[:, None] + np.float32(1e-6)
-        places, weight = places + other.offsets * more, weight + more
-    if count == 1:
-        return first
-    return Maps(masks / np.float32(count), heatmaps / np.float32(count), places / weight)
+def mean(views: Sequence[Maps]) -> Maps:
+    """Maps averaged cell by cell; places of corners by how likely each view has one there."""
+    if len(views) == 1:
+        return views[0]
+    likely = [one.heatmaps[:, None] + np.float32(1e-6) for one in views]
+    places = sum(one.offsets * weight for one, weight in zip(views, likely, strict=True))
+    return Maps(
+        np.mean([one.masks for one in views], axis=0),
+        np.mean([one.heatmaps for one in views], axis=0),
+        np.asarray(places / sum(likely)),
+    )
+
+
+def weighed(maps: RoiMaps, calibration: Calibration, score: float) -> RoiMaps:
+    """Instances of a network that looks once, with chances for scores; not less than `score`."""
+    chances = calibration.chances(maps.scores.astype(np.float64))
+    kept = RoiMaps(*(part[chances >= score] for part in maps))
+    return kept._replace(scores=chances[chances >= score].astype(np.float32))
+
+
+def stacked(tiles: Sequence[Tile], view: View) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """Tiles as a view shows them: pixels (B, s, s, 3) and which are ground (B, s, s)."""
+    images, valid = zip(*(view.show(tile.image, tile.valid) for tile in tiles), strict=True)
+    return np.stack(images), np.stack(valid)

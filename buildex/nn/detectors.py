@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.fcos import FCOS, FCOSHead
 from torchvision.models.detection.image_list import ImageList
 
+from buildex.nn.anchors import SteadyAnchors
 from buildex.nn.backbone import Pyramid
 
 FCOS_LEVELS = {"p3": 8, "p4": 16, "p5": 32, "p6": 64, "p7": 128}
@@ -85,7 +85,7 @@ class FcosDetector(nn.Module):
     ) -> None:  # fmt: skip
         super().__init__()
         strides = FCOS_LEVELS.values()
-        anchors = AnchorGenerator(tuple((s,) for s in strides), ((1.0,),) * len(strides))
+        anchors = SteadyAnchors(tuple(strides), (1.0,), tuple(strides))
         self.fcos = FCOS(
             _NoBackbone(channels),
             num_classes=1,

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.roi_heads import RoIHeads, fastrcnn_loss
@@ -22,6 +21,7 @@ from torchvision.models.detection.rpn import (
 )
 
 from buildex.card import NetworkSpec
+from buildex.nn.anchors import SteadyAnchors
 from buildex.nn.backbone import Pyramid
 from buildex.nn.detectors import Detections
 from buildex.nn.heads import RoiFeatures
@@ -53,9 +53,8 @@ class RcnnDetector(nn.Module):
         super().__init__()
         self.levels = [f"p{stride.bit_length() - 1}" for stride in spec.anchor_strides]
         channels, kinds = spec.pyramid_channels, len(spec.anchor_ratios)
-        sizes = tuple((size,) for size in spec.anchor_sizes)
         self.rpn = RegionProposalNetwork(
-            AnchorGenerator(sizes, (spec.anchor_ratios,) * len(sizes)),
+            SteadyAnchors(spec.anchor_sizes, spec.anchor_ratios, spec.anchor_strides),
             RPNHead(channels, kinds),
             fg_iou_thresh=0.7,
             bg_iou_thresh=0.3,

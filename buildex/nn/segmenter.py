@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from buildex.card import ModelCard
+from buildex.geo.calibration import IDENTITY, Calibration
 from buildex.geo.instances import Found, RoiMaps, Tile
 from buildex.geo.keypoints import RoiCodec
-from buildex.geo.views import VIEWS, Maps, View, instances_by
+from buildex.geo.views import VIEWS, Looking, Maps, View, stacked, weighed
 from buildex.nn.backbone import Pyramid
 from buildex.nn.dense import dense_answers
 from buildex.nn.device import autocast, choose_device, use_bf16
@@ -31,7 +32,7 @@ from buildex.nn.weights import load_model
 def segment(
     network: Network | UNet, images: Tensor, valid: Tensor, codec: RoiCodec, score: float = 0.0
 ) -> list[RoiMaps]:
-    """What a network of either kind says of some tiles that it looks at once.
+    """What a network of either kind says of some tiles, by one look at each.
 
     Args:
         network: in evaluation mode.
@@ -46,11 +47,12 @@ def segment(
     if isinstance(network, UNet):
         most = network.spec.detections
         return dense_answers(network(images, valid), valid, codec, score, most)
-    look = partial(_look, network, images, valid, score)
-    return instances_by([(View(), look)], codec, images.shape[-1], score)
+    spec = network.spec
+    looking = Looking(codec, images.shape[-1], spec.overlap, spec.detections)
+    return looking.instances([(View(), partial(_seen, network, images, valid))], score)
 
 
-def _look(network: Network, images: Tensor, valid: Tensor, least: float) -> _Seen:
+def _seen(network: Network, images: Tensor, valid: Tensor, least: float) -> _Seen:
     """What a network sees of some tiles; boxes that score less than `least` are left out."""
     pyramid, output = network(images, valid)
     found = []
@@ -99,18 +101,21 @@ class TorchSegmenter:
         codec: how its maps are drawn.
         name: the model's name.
         version: its version.
-        threshold: score from which its buildings are best drawn, as its card says.
+        threshold: chance from which its buildings are best drawn, as its card says.
     """
 
     def __init__(
         self, network: Network | UNet, card: ModelCard, device: torch.device, bf16: bool = False,
-        views: int = 1,
+        views: int = 1, calibration: Calibration = IDENTITY,
     ) -> None:  # fmt: skip
         self.name, self.version = card.name, card.version
         self.size, self.gsd, self.codec = card.size, card.gsd, card.codec
-        self.threshold = card.score
+        self.threshold = float(calibration.chances(np.array([card.score]))[0])
         self.precision: Precision = "bf16" if bf16 else "fp32"
-        self._device, self._bf16, self._views = device, bf16, VIEWS[views - 1]
+        self._device, self._bf16 = device, bf16
+        self._views, self._calibration = VIEWS[views - 1], calibration
+        spec = card.network
+        self._looking = Looking(card.codec, card.size, spec.overlap, spec.detections, calibration)
         self._most = sys.maxsize  # tiles at once, as far as memory is known to go
         self._network = network.to(device).to(memory_format=torch.channels_last).eval()
 
@@ -142,34 +147,40 @@ class TorchSegmenter:
 
     @torch.inference_mode()
     def _answers(self, tiles: Sequence[Tile], score: float) -> list[RoiMaps]:
+        network = self._network
         with autocast(self._device, self._bf16):
-            if isinstance(self._network, UNet):
-                return segment(self._network, *self._shown(tiles, View()), self.codec, score)
-            least = score / len(self._views)
-            looks = [
-                (view, partial(self._look, self._network, tiles, view, least))
-                for view in self._views
-            ]
-            return instances_by(looks, self.codec, self.size, score)
+            if isinstance(network, UNet):
+                found = segment(network, *self._shown(tiles, View()), self.codec)
+                return [weighed(maps, self._calibration, score) for maps in found]
 
-    def _look(self, network: Network, tiles: Sequence[Tile], view: View, least: float) -> _Seen:
-        return _look(network, *self._shown(tiles, view), least)
+            def look(view: View, least: float) -> _Seen:
+                return _seen(network, *self._shown(tiles, view), least)
+
+            looks = [(view, partial(look, view)) for view in self._views]
+            return self._looking.instances(looks, score)
 
     def _shown(self, tiles: Sequence[Tile], view: View) -> tuple[Tensor, Tensor]:
-        """Pixels (B, 3, H, W) and which are ground (B, H, W), as a view has them."""
-        images, valid = zip(*(view.show(tile.image, tile.valid) for tile in tiles), strict=True)
-        pixels, seen = torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(valid))
-        pixels = pixels.permute(0, 3, 1, 2)
+        """Pixels (B, 3, s, s) and which are ground (B, s, s), as a view has them."""
+        images, valid = stacked(tiles, view)
+        pixels, ground = torch.from_numpy(images).permute(0, 3, 1, 2), torch.from_numpy(valid)
         if self._device.type == "cuda":  # from pinned memory the copy runs beside the network
-            pixels, seen = pixels.pin_memory(), seen.pin_memory()
+            pixels, ground = pixels.pin_memory(), ground.pin_memory()
         pixels = pixels.to(self._device, non_blocking=True)
-        return pixels, seen.to(self._device, non_blocking=True)
+        return pixels, ground.to(self._device, non_blocking=True)
 
 
 def load_segmenter(
-    folder: Path, device: str = "auto", precision: Precision = "auto", views: int = 1
-) -> TorchSegmenter:
-    """Open a model folder for prediction, with so many views (`geo.views.VIEWS`).
+    folder: Path, device: str = "auto", precision: Precision = "auto", views: int = 1,
+    calibration: Calibration = IDENTITY,
+) -> TorchSegmenter:  # fmt: skip
+    """Open a model folder for prediction.
+
+    Args:
+        folder: of the model.
+        device: auto, cpu, cuda or mps.
+        precision: auto, bf16 or fp32.
+        views: how often each tile is looked at (`geo.views.VIEWS`); a U-Net looks once.
+        calibration: makes chances of scores.
 
     Raises:
         ModelError: if the folder is no model, damaged, or of another version.
@@ -177,4 +188,5 @@ def load_segmenter(
     """
     place = choose_device(device)
     network, card = load_model(folder)
-    return TorchSegmenter(network, card, place, use_bf16(place, precision), views)
+    bf16 = use_bf16(place, precision)
+    return TorchSegmenter(network, card, place, bf16, views, calibration)

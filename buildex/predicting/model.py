@@ -13,14 +13,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
-from buildex.card import UNCALIBRATED, read_card
+from buildex.card import ModelCard, read_card
 from buildex.errors import ConfigError, ModelError
-from buildex.geo.calibration import Calibration
+from buildex.geo.calibration import IDENTITY, Calibration
 from buildex.geo.views import VIEWS
 from buildex.io.preview import PREDICTED, write_preview
 from buildex.io.vector import read_footprints
 from buildex.io.zoo import DEFAULT_MODEL, digest, find_model
-from buildex.predicting.calibrating import Calibrated
 from buildex.predicting.settings import Segmenter
 
 Runtime = Literal["auto", "onnx", "torch"]
@@ -81,12 +80,12 @@ def open_model(
 
     Raises:
         ModelError: if it is unknown, damaged, or of another version, or needs torch.
-        ConfigError: if the device is not there, or cannot do this.
+        ConfigError: if the device is not there, or cannot do this, or for views that are not known.
     """
     folder = find_model(name or DEFAULT_MODEL)
-    looks = read_card(folder).views if views is None else views
-    if not 1 <= looks <= len(VIEWS):
-        raise ConfigError(f"views is {looks}", hint=f"use 1 to {len(VIEWS)}")
+    card = read_card(folder)
+    looks = _looks(card, views)
+    meaning = Calibration(*card.calibration) if calibrated else IDENTITY
     # Imported here: either takes seconds or is not installed.
     from buildex.runtime.segmenter import OnnxSegmenter, has_graphs
 
@@ -94,8 +93,10 @@ def open_model(
     if chosen == "onnx":
         if device not in ("auto", "cpu"):
             raise ConfigError(f"graphs do not run on `{device}`", hint="use `--runtime torch`")
-        graphs = OnnxSegmenter(folder, precision, views=looks)
-        return _opened(graphs, graphs.precision, folder, chosen, looks, calibrated)
+        graphs = OnnxSegmenter(folder, precision, views=looks, calibration=meaning)
+        return OpenModel(
+            graphs, card.name, card.version, digest(folder), chosen, graphs.precision, looks
+        )
     if find_spec("torch") is None:
         raise ModelError(
             f"`{folder}` has no graphs, and without them it needs torch"
@@ -106,18 +107,20 @@ def open_model(
         raise ConfigError("torch does not run in int8", hint="use `--runtime onnx`, or bf16")
     from buildex.nn.segmenter import load_segmenter
 
-    network = load_segmenter(folder, device, precision, looks)
-    return _opened(network, network.precision, folder, chosen, looks, calibrated)
+    network = load_segmenter(folder, device, precision, looks, meaning)
+    return OpenModel(
+        network, card.name, card.version, digest(folder), chosen, network.precision, looks
+    )
 
 
-def _opened(
-    segmenter: Segmenter, precision: Precision, folder: Path, runtime: Runtime, views: int,
-    calibrated: bool,
-) -> OpenModel:  # fmt: skip
-    card = read_card(folder)
-    if calibrated and card.calibration != UNCALIBRATED:
-        segmenter = Calibrated(segmenter, Calibration(*card.calibration))
-    return OpenModel(segmenter, card.name, card.version, digest(folder), runtime, precision, views)
+def _looks(card: ModelCard, asked: int | None) -> int:
+    """How often a model looks at each tile."""
+    looks = card.views if asked is None else asked
+    if not 1 <= looks <= len(VIEWS):
+        raise ConfigError(f"views is {looks}", hint=f"use 1 to {len(VIEWS)}")
+    if looks > 1 and not card.network.parts.detector:
+        raise ConfigError(f"`{card.name}` answers for every pixel", hint="use `--views 1`")
+    return looks
 
 
 def _runtime_for(device: str, graphs: bool) -> Runtime:

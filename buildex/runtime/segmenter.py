@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from buildex.card import ModelCard, read_card
+from buildex.geo.calibration import IDENTITY, Calibration
 from buildex.geo.instances import Found, RoiMaps, Tile
 from buildex.geo.regions import instances
-from buildex.geo.views import VIEWS, Maps, View, instances_by
+from buildex.geo.views import VIEWS, Looking, Maps, View, stacked, weighed
 from buildex.runtime import boxes
 from buildex.runtime.boxes import Floats
 from buildex.runtime.graphs import Arrays, Grafted, Graph
@@ -43,8 +44,9 @@ class OnnxSegmenter:
         precision: int8 (the heads; the rest as by auto), bf16 or fp32. auto is int8 where the
             model has such a graph, on x86; else bf16 where the processor multiplies it natively.
         threads: to run on; 0 for what OMP_NUM_THREADS says, else as many as there are cores.
-        views: how often each tile is looked at (`geo.views.VIEWS`); once, by a network that
-            answers for every pixel.
+        views: how often each tile is looked at (`geo.views.VIEWS`); a network that answers for
+            every pixel looks once.
+        calibration: makes chances of scores.
 
     Attributes:
         precision: in which it computes.
@@ -53,60 +55,77 @@ class OnnxSegmenter:
         codec: how its maps are drawn.
         name: the model's name.
         version: its version.
-        threshold: score from which its buildings are best drawn, as validation found.
+        threshold: chance from which its buildings are best drawn, as validation found.
 
     Raises:
         ModelError: if the folder is no model, has no graphs, or is damaged.
     """
 
     def __init__(
-        self, folder: Path, precision: str = "auto", threads: int = 0, views: int = 1
-    ) -> None:
+        self, folder: Path, precision: str = "auto", threads: int = 0, views: int = 1,
+        calibration: Calibration = IDENTITY,
+    ) -> None:  # fmt: skip
         card = read_card(folder)
         self.name, self.version = card.name, card.version
         self.size, self.gsd, self.codec = card.size, card.gsd, card.codec
-        self.threshold = card.score
+        self.threshold = float(calibration.chances(np.array([card.score]))[0])
         self._turn = threading.Lock()
-        self._folder, self._options = folder, (precision, threads)
-        self._integers = precision == "int8" or (
-            precision == "auto"
-            and (folder / INT8).is_file()
-            and platform.machine().lower() in MEASURED
-        )
-        if self._integers:
-            self._options = ("auto", threads)
-        dense = self._dense(self.size)
+        graphs = _Graphs(folder, card, precision, threads)
+        dense = graphs.dense(card.size)
         self.precision = dense.precision
-        kind = card.network.parts.detector
-        self._answer = self._frames(card, dense, VIEWS[views - 1]) if kind else _Pixels(card, dense)
-
-    def _dense(self, side: int) -> Graph | Grafted:
-        """The graph that looks at whole tiles of a side."""
-        shapes = {"image": [None, side, side, 3], "valid": [None, side, side]}
-        if side == self.size:
-            shapes = {}
-        if self._integers:
-            return Grafted(self._folder / DENSE, self._folder / INT8, *self._options, shapes)
-        return Graph(self._folder / DENSE, *self._options, shapes)
-
-    def _frames(self, card: ModelCard, dense: Graph | Grafted, views: Sequence[View]) -> _Frames:
-        spec, lookers = card.network, []
-        roi = Graph(self._folder / ROI, *self._options, _any_side("", spec.roi_channels))
-        closer = None
-        if spec.parts.detector == "rcnn":
-            anywhere = _any_side("wide_", spec.pyramid_channels)
-            closer = Graph(self._folder / CLOSER, *self._options, anywhere)
-        for view in views:
-            side = view.side(card.size)
-            own = dense if side == card.size else self._dense(side)
-            finder = _Points(card, side) if closer is None else _Proposals(card, side, closer)
-            lookers.append(_Looker(view, own, finder, roi, spec.roi_cells))
-        return _Frames(card, lookers)
+        self._answer: _Pixels | _Frames
+        if card.network.parts.detector:
+            lookers = graphs.lookers(dense, VIEWS[views - 1])
+            spec = card.network
+            looking = Looking(card.codec, card.size, spec.overlap, spec.detections, calibration)
+            self._answer = _Frames(looking, lookers)
+        else:
+            self._answer = _Pixels(card, dense, calibration)
 
     def __call__(self, tiles: Sequence[Tile], score: float = 0.0) -> list[RoiMaps]:
         """Say what is in each tile of side `size`; detections under `score` are left out."""
         with self._turn:  # a graph's answers lie in its own memory
             return self._answer(tiles, score)
+
+
+class _Graphs:
+    """The graphs of a model folder, as they are needed."""
+
+    def __init__(self, folder: Path, card: ModelCard, precision: str, threads: int) -> None:
+        self._folder, self._card = folder, card
+        self._integers = precision == "int8" or (
+            precision == "auto"
+            and (folder / INT8).is_file()
+            and platform.machine().lower() in MEASURED
+        )
+        self._options = ("auto" if self._integers else precision, threads)
+
+    def dense(self, side: int) -> Graph | Grafted:
+        """What looks at whole tiles of a side, the card's or another one."""
+        shapes = {"image": [None, side, side, 3], "valid": [None, side, side]}
+        if side == self._card.size:
+            shapes = {}
+        if self._integers:
+            return Grafted(self._folder / DENSE, self._folder / INT8, *self._options, shapes)
+        return Graph(self._folder / DENSE, *self._options, shapes)
+
+    def lookers(self, dense: Graph | Grafted, views: Sequence[View]) -> list[_Looker]:
+        """What looks with each view; `dense` is of the first, of the others each has its own."""
+        spec = self._card.network
+        lookers: list[_Looker] = []
+        roi = Graph(self._folder / ROI, *self._options, _any_side("", spec.roi_channels))
+        closer = None
+        if spec.parts.detector == "rcnn":
+            wide = _any_side("wide_", spec.pyramid_channels)
+            closer = Graph(self._folder / CLOSER, *self._options, wide)
+        for view in views:
+            side = view.side(self._card.size)
+            own = self.dense(side) if lookers else dense
+            finder: _Points | _Proposals = _Points(self._card, side)
+            if closer is not None:
+                finder = _Proposals(self._card, side, closer)
+            lookers.append(_Looker(view, own, finder, roi, spec.roi_cells))
+        return lookers
 
 
 def _any_side(prefix: str, channels: int) -> dict[str, list[int | None]]:
@@ -117,14 +136,16 @@ def _any_side(prefix: str, channels: int) -> dict[str, list[int | None]]:
 class _Pixels:
     """Instances of what is said of every pixel."""
 
-    def __init__(self, card: ModelCard, dense: Graph | Grafted) -> None:
-        self._codec, self._most, self._dense = card.codec, card.network.detections, dense
+    def __init__(self, card: ModelCard, dense: Graph | Grafted, calibration: Calibration) -> None:
+        self._codec, self._most = card.codec, card.network.detections
+        self._dense, self._calibration = dense, calibration
 
     def __call__(self, tiles: Sequence[Tile], score: float) -> list[RoiMaps]:
-        said = self._dense(_stacked(tiles, View()))
+        image, valid = stacked(tiles, View())
+        said = self._dense({"image": image, "valid": valid})
         pairs = zip(said["building"], said["boundary"], strict=True)
         found = [instances(a, b, self._codec, self._most) for a, b in pairs]
-        return [RoiMaps(*(part[maps.scores >= score] for part in maps)) for maps in found]
+        return [weighed(maps, self._calibration, score) for maps in found]
 
 
 class _Points:
@@ -175,13 +196,12 @@ class _Proposals:
 class _Frames:
     """Boxes of one or several views, and then the maps of their frames."""
 
-    def __init__(self, card: ModelCard, views: Sequence[_Looker]) -> None:
-        self._card, self._views = card, views
+    def __init__(self, looking: Looking, lookers: Sequence[_Looker]) -> None:
+        self._looking, self._lookers = looking, lookers
 
     def __call__(self, tiles: Sequence[Tile], score: float) -> list[RoiMaps]:
-        least = score / len(self._views)
-        looks = [(one.view, partial(one, tiles, least)) for one in self._views]
-        return instances_by(looks, self._card.codec, self._card.size, score)
+        looks = [(one.view, partial(one, tiles)) for one in self._lookers]
+        return self._looking.instances(looks, score)
 
 
 class _Looker:
@@ -204,7 +224,8 @@ class _Looker:
 
     def __call__(self, tiles: Sequence[Tile], least: float) -> _Seen:
         """What the view shows; boxes that score less than `least` are left out."""
-        said = self._dense(_stacked(tiles, self.view))
+        image, valid = stacked(tiles, self.view)
+        said = self._dense({"image": image, "valid": valid})
         return _Seen(self._finder(said, least), said, self._roi, self._cells)
 
 
@@ -225,12 +246,6 @@ class _Seen(NamedTuple):
             none = np.zeros((len(masks), 3, 0, 0), np.float32)
             return Maps(masks, none[:, 0], none[:, 1:])
         return Maps(masks, rois.joined(maps["heatmap"]), rois.joined(maps["offset"]))
-
-
-def _stacked(tiles: Sequence[Tile], view: View) -> Arrays:
-    """Tiles as a view shows them: inputs of a dense graph."""
-    images, valid = zip(*(view.show(tile.image, tile.valid) for tile in tiles), strict=True)
-    return {"image": np.stack(images), "valid": np.stack(valid)}
 
 
 class Rois:

@@ -9,7 +9,6 @@ from buildex.errors import ModelError
 from buildex.geo.boxes import PixelBox
 from buildex.geo.instances import Tile
 from buildex.geo.keypoints import RoiCodec
-from buildex.nn import segmenter as module
 from buildex.nn.detectors import Detections
 from buildex.nn.network import Network
 from buildex.nn.segmenter import TorchSegmenter, load_segmenter, segment
@@ -89,31 +88,37 @@ def test_a_segmenter_answers_tiles_with_arrays_of_single_precision(network, bf16
         assert np.allclose(a, b, atol=1e-4)
 
 
-def test_where_memory_is_short_fewer_tiles_are_tried_and_all_are_answered(network, monkeypatch):
-    tried = []
+@pytest.mark.parametrize("views", [1, 2])
+def test_where_memory_is_short_fewer_tiles_are_tried_and_all_are_answered(
+    network, monkeypatch, views
+):
+    def every(output):
+        return [Detections(BOXES, SCORES)] * len(output.anchors)
 
-    def scarce(looks, codec, size, score):
-        ((_, look),) = looks
-        tiles = look.args[1]
-        tried.append(len(tiles))
-        if len(tiles) > 2:
+    monkeypatch.setattr(network.detector, "detect", every)
+    whole, tried = network.forward, []
+
+    def scarce(images, valid):
+        tried.append(len(images))
+        if len(images) > 2:
             raise torch.cuda.OutOfMemoryError("full")
-        return [float(tile.image.mean()) for tile in tiles]
+        return whole(images, valid)
 
-    monkeypatch.setattr(module, "instances_by", scarce)
-    segmenter = TorchSegmenter(network, CARD, torch.device("cpu"))
-    valid, box = np.ones((SIDE, SIDE), bool), PixelBox(0, 0, SIDE, SIDE)
-    tiles = [Tile(np.full((SIDE, SIDE, 3), k, np.uint8), valid, box) for k in range(7)]
-    assert segmenter(tiles) == list(range(7))
-    assert tried == [7, 3, 1, 1, 1, 1, 1, 1, 1]
-    assert segmenter(tiles[:2]) == [0, 1]
+    tiles = [Tile(painted(SIDE), np.ones((SIDE, SIDE), bool), PixelBox(0, 0, SIDE, SIDE))] * 7
+    segmenter = TorchSegmenter(network, CARD, torch.device("cpu"), views=views)
+    expected = segmenter(tiles)
+    monkeypatch.setattr(network, "forward", scarce)
+    found = segmenter(tiles)
+    assert [len(maps.scores) for maps in found] == [len(maps.scores) for maps in expected]
+    assert tried == [7, 3] + [1] * 7 * views
+    assert len(segmenter(tiles[:2])) == 2
 
 
 def test_one_tile_that_does_not_fit_is_an_error(network, monkeypatch):
     def full(*_):
         raise torch.cuda.OutOfMemoryError("full")
 
-    monkeypatch.setattr(module, "instances_by", full)
+    monkeypatch.setattr(network, "forward", full)
     tile = Tile(painted(SIDE), np.ones((SIDE, SIDE), bool), PixelBox(0, 0, SIDE, SIDE))
     with pytest.raises(torch.cuda.OutOfMemoryError):
         TorchSegmenter(network, CARD, torch.device("cpu"))([tile, tile])
