@@ -5,9 +5,9 @@
 
 Draws the scene down to low scores, compares the buildings with the labels (IoU .5, as `buildex
 score` does), fits Platt's logistic, and shows how often buildings of each score were right.
-`--write` puts the two numbers, a threshold and how often tiles were looked at (`--views`) into
-the model's card: `--threshold .5` then keeps what is right more often than not. The threshold that
-is taken without one is the chance of half the best F1: with it F1 is best where chances are what
+`--write` puts the two numbers and a threshold into the model's card: `--threshold .5` then keeps
+what is right more often than not. All are of one look at each tile. The threshold that is taken
+without one is the chance of half the best F1: with it F1 is best where chances are what
 they say (Lipton, Elkan and Naryanaswamy 2014), and it hangs less on single buildings than the
 score with the best F1 here.
 """
@@ -38,12 +38,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", type=Path)
     parser.add_argument("--scene", type=Path, required=True, help="mosaic, buildings and aoi")
-    parser.add_argument(
-        "--views", type=int, help="how often tiles are looked at; else as the card says"
-    )
     parser.add_argument("--write", action="store_true", help="put it into the model's card")
     given = parser.parse_args()
-    model = open_model(str(given.model), views=given.views, calibrated=False)
+    model = open_model(str(given.model), views=1, calibrated=False)
     scores, right, labels = detections(model.segmenter, given.scene)
     found = calibrated(scores, right)
     print(f"{len(scores)} buildings from score {LOWEST}, {right.mean():.0%} of them right; {found}")
@@ -57,7 +54,7 @@ def main() -> None:
     threshold = float(found.scores(np.array([f1 / 2]))[0])
     print(f"best F1 {f1:.3f}; its half is the chance of a score of {threshold:.3f}")
     if given.write:
-        write(given.model, found, round(threshold, 3), model.views)
+        write(given.model, found, round(threshold, 3))
 
 
 def detections(
@@ -83,11 +80,11 @@ def best_f1(scores: NDArray[np.float64], right: NDArray[np.bool_], labels: int) 
     return float((2 * hits / (np.arange(1, len(hits) + 1) + labels)).max())
 
 
-def write(model: Path, found: Calibration, threshold: float, views: int) -> None:
-    """Put calibration, threshold and how often tiles are looked at into the model's card."""
+def write(model: Path, found: Calibration, threshold: float) -> None:
+    """Put calibration and threshold into the model's card."""
     card = read_card(model)
     numbers = (round(found.slope, 4), round(found.offset, 4))
-    card = dataclasses.replace(card, calibration=numbers, score=threshold, views=views)
+    card = dataclasses.replace(card, calibration=numbers, score=threshold)
     (model / CARD).write_text(card_text(card), encoding="utf-8")
 
 

@@ -78,8 +78,8 @@ FORMATS = ("gpkg", "geojson", "fgb", "parquet", "shp")
 @click.option(
     "--views",
     type=click.IntRange(1, len(VIEWS)),
-    help="How often each tile is looked at: 1, or 2 (coarser and mirrored, too), which takes twice "
-    "as long; a model that has learnt little then draws less that is false. Else as its card says.",
+    help="How often each tile is looked at: 1, or 2 (coarser and mirrored, too), which more than "
+    "doubles the network's time and may help where a model has learnt little; else as its card says.",
 )
 @click.option(
     "--preview", type=click.Path(path_type=Path), help="Also draw them over the mosaic as a PNG."

@@ -181,8 +181,9 @@ class Looking:
 def together(looks: Sequence[Found], overlap: float) -> Found:
     """The boxes that several looks at one tile agree on; of a single look those that it has.
 
-    The best box is joined with the one of each other look that it overlaps most, if by `SAME`;
-    the next best is one of those that are left. Boxes are averaged by score.
+    The best box is joined with the best one of each other look that it overlaps by `SAME`; the next
+    best is one of those that are left. Boxes are averaged by score. So what scores little can never
+    come between what scores more: to leave it out changes nothing else.
 
     Args:
         looks: in pixels of the tile.
@@ -196,8 +197,7 @@ def together(looks: Sequence[Found], overlap: float) -> Found:
     boxes = np.concatenate([one.boxes for one in looks])
     scores = np.concatenate([one.scores for one in looks])
     look = np.repeat(np.arange(len(looks)), [len(one.scores) for one in looks])
-    ious = box_ious(boxes, boxes)
-    close = np.where((look[:, None] != look) & (ious >= SAME), ious, 0.0)
+    same = (look[:, None] != look) & (box_ious(boxes, boxes) >= SAME)
     free = np.ones(len(boxes), dtype=bool)
     joined: list[tuple[NDArray[np.float64], float]] = []
     for best in np.argsort(-scores, kind="stable"):
@@ -205,9 +205,9 @@ def together(looks: Sequence[Found], overlap: float) -> Found:
             continue
         members = [best]
         for other in range(len(looks)):
-            mine = np.where(free & (look == other), close[best], 0.0)
-            if mine.any():
-                members.append(mine.argmax())
+            mine = np.flatnonzero(free & (look == other) & same[best])
+            if len(mine):
+                members.append(mine[scores[mine].argmax()])
         free[members] = False
         weight = scores[members]
         joined.append((weight @ boxes[members] / weight.sum(), weight.sum() / len(looks)))

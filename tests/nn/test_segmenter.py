@@ -104,12 +104,16 @@ def test_where_memory_is_short_fewer_tiles_are_tried_and_all_are_answered(
             raise torch.cuda.OutOfMemoryError("full")
         return whole(images, valid)
 
-    tiles = [Tile(painted(SIDE), np.ones((SIDE, SIDE), bool), PixelBox(0, 0, SIDE, SIDE))] * 7
+    valid, box = np.ones((SIDE, SIDE), bool), PixelBox(0, 0, SIDE, SIDE)
+    tiles = [Tile(np.roll(painted(SIDE), 9 * k, axis=1), valid, box) for k in range(7)]
     segmenter = TorchSegmenter(network, CARD, torch.device("cpu"), views=views)
     expected = segmenter(tiles)
     monkeypatch.setattr(network, "forward", scarce)
     found = segmenter(tiles)
-    assert [len(maps.scores) for maps in found] == [len(maps.scores) for maps in expected]
+    assert len(found) == 7
+    for mine, true in zip(found, expected, strict=True):
+        assert mine.masks == pytest.approx(true.masks, abs=1e-4)
+    assert np.ptp([maps.masks[0] for maps in expected], axis=0).max() > 1e-3  # each has its own
     assert tried == [7, 3] + [1] * 7 * views
     assert len(segmenter(tiles[:2])) == 2
 

@@ -70,13 +70,11 @@ def test_graphs_look_twice_as_torch_does(architecture, tmp_path):
     folder = exported(architecture, tmp_path / "model")
     once, twice = OnnxSegmenter(folder, "fp32", 1), OnnxSegmenter(folder, "fp32", 1, views=2)
     theirs = load_segmenter(folder, "cpu", "fp32", views=2)
-    answers = theirs(TILES, 0.2)
-    same(twice(TILES, 0.2), answers)
-    seen = [len(maps.scores) for maps in answers]
-    assert sum(seen) > 0
-    first = once(TILES, 0.2)
-    assert any(len(a.scores) != n or not np.allclose(a.scores, b.scores)
-               for a, b, n in zip(first, answers, seen, strict=True))  # fmt: skip
+    ours = twice(TILES, 0.2)
+    assert sum(len(maps.scores) for maps in ours) > 0
+    same(ours, theirs(TILES, 0.2))
+    pairs = zip(ours, once(TILES, 0.2), strict=True)
+    assert max(abs(float(a.scores[0] - b.scores[0])) for a, b in pairs) > 2e-3
 
 
 def test_what_a_graph_said_does_not_change_with_its_next_answer(model):
