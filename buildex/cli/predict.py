@@ -79,7 +79,7 @@ FORMATS = ("gpkg", "geojson", "fgb", "parquet", "shp")
     "--views",
     type=click.IntRange(1, len(VIEWS)),
     help="How often each tile is looked at: 1, or 2 (coarser and mirrored, too), which more than "
-    "doubles the network's time and may help where a model has learnt little; else as its card says.",
+    "doubles the time and may help where a model has learnt little; else as its card says.",
 )
 @click.option(
     "--preview", type=click.Path(path_type=Path), help="Also draw them over the mosaic as a PNG."
