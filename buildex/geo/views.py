@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from buildex.geo.calibration import IDENTITY, Calibration
 from buildex.geo.instances import Floats, Found, RoiMaps, Tile, no_instances
 from buildex.geo.keypoints import RoiCodec
+from buildex.geo.suppression import suppress
 
 SIDES = 32  # sides of views are multiples of it, as encoders want them
 SAME = 0.55  # box IoU from which two looks see the same building
@@ -82,7 +83,7 @@ class View(NamedTuple):
         return Maps(masks, heatmaps, across)
 
 
-# The views of one look, of two. Towns that were left out chose them: docs/decisions/0017.
+# The views of one look, of two; why these: docs/decisions/0017.
 VIEWS: tuple[tuple[View, ...], ...] = ((View(),), (View(), View(0.75, mirrored=True)))
 
 
@@ -211,10 +212,10 @@ def together(looks: Sequence[Found], overlap: float) -> Found:
         free[members] = False
         weight = scores[members]
         joined.append((weight @ boxes[members] / weight.sum(), weight.sum() / len(looks)))
+    fused = np.array([box for box, _ in joined]).reshape(-1, 4)
     means = np.array([score for _, score in joined], np.float64)
-    order = np.argsort(-means, kind="stable")
-    fused = Found(np.array([box for box, _ in joined]).reshape(-1, 4)[order], means[order])
-    return _apart(fused, overlap)
+    kept = suppress(fused, means, overlap, len(means))
+    return Found(fused[kept], means[kept])
 
 
 def box_ious(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -252,16 +253,6 @@ def _taps(size: int, side: int) -> tuple[NDArray[np.int64], Floats]:
     weights = np.clip(1 - np.abs(near + 0.5 - centre) / scale, 0, None)
     weights[(near < 0) | (near >= size)] = 0
     return np.clip(near, 0, size - 1), (weights / weights.sum(axis=0)).astype(np.float32)
-
-
-def _apart(found: Found, overlap: float) -> Found:
-    """Without boxes that a better one overlaps too much; best first."""
-    ious = box_ious(found.boxes, found.boxes)
-    kept = np.ones(len(found.scores), dtype=bool)
-    for k in range(len(kept)):
-        if kept[k]:
-            kept[k + 1 :] &= ious[k, k + 1 :] <= overlap
-    return Found(found.boxes[kept], found.scores[kept])
 
 
 def mean(views: Sequence[Maps]) -> Maps:

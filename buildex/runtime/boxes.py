@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from buildex.geo.instances import Found
+from buildex.geo.suppression import suppress
 
 Floats = NDArray[np.float32]
 Indices = NDArray[np.int64]
@@ -89,29 +90,6 @@ def best(scores: Floats, most: int, least: float = -np.inf) -> Indices:
 def clipped(boxes: Floats, size: int) -> Floats:
     """Boxes (N, 4) cut off at the edges of a tile."""
     return np.clip(boxes, np.float32(0), np.float32(size))
-
-
-def suppress(boxes: Floats, scores: Floats, overlap: float, most: int) -> Indices:
-    """Greedy non-maximum suppression: indices of boxes that no better one overlaps too much.
-
-    Args:
-        boxes: (N, 4).
-        scores: (N,).
-        overlap: IoU above which the weaker of two is dropped.
-        most: as many, the best.
-    """
-    left = np.argsort(-scores, kind="stable")
-    x0, y0, x1, y1 = boxes.T
-    area = (x1 - x0) * (y1 - y0)
-    kept: list[int] = []
-    while len(left) and len(kept) < most:
-        first, left = left[0], left[1:]
-        kept.append(int(first))
-        width = np.minimum(x1[first], x1[left]) - np.maximum(x0[first], x0[left])
-        height = np.minimum(y1[first], y1[left]) - np.maximum(y0[first], y0[left])
-        common = np.maximum(width, 0) * np.maximum(height, 0)
-        left = left[~(common > np.float32(overlap) * (area[first] + area[left] - common))]
-    return np.array(kept, dtype=np.int64)
 
 
 def levels_of(frames: NDArray[np.floating], cells: int, span: int = 1) -> Indices:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from torchvision.ops import batched_nms, nms
+from torchvision.ops import batched_nms
 
 from buildex.nn.backbone import Pyramid
 from buildex.nn.detectors import FcosDetector
@@ -15,7 +15,6 @@ from buildex.runtime.boxes import (
     levels_of,
     looked_at,
     proposals,
-    suppress,
 )
 from tests.nn.made import tiny_spec
 
@@ -27,22 +26,6 @@ def some_boxes(count, seed=0, side=60.0):
     corner = chance.uniform(-20, SIZE, (count, 2))
     boxes = np.hstack([corner, corner + chance.uniform(0, side, (count, 2))])
     return boxes.astype(np.float32), chance.random(count).astype(np.float32)
-
-
-@pytest.mark.parametrize("overlap", [0.3, 0.6])
-def test_suppression_keeps_what_torchvision_keeps(overlap):
-    boxes, scores = some_boxes(400)
-    theirs = nms(torch.from_numpy(boxes), torch.from_numpy(scores), overlap).tolist()
-    assert suppress(boxes, scores, overlap, 400).tolist() == theirs
-    assert suppress(boxes, scores, overlap, 7).tolist() == theirs[:7]
-
-
-def test_suppression_by_hand():
-    boxes = np.array([[0, 0, 10, 10], [0, 0, 10, 8], [20, 0, 30, 10], [0, 0, 10, 5]], np.float32)
-    scores = np.array([0.5, 0.9, 0.1, 0.4], np.float32)  # the second covers 0.8 of the first
-    assert suppress(boxes, scores, 0.7, 9).tolist() == [1, 3, 2]
-    assert suppress(boxes, scores, 0.85, 9).tolist() == [1, 0, 3, 2]
-    assert suppress(boxes[:0], scores[:0], 0.5, 9).tolist() == []
 
 
 def test_the_best_are_taken_in_order_and_only_above_the_bound():
