@@ -36,7 +36,8 @@ TOWNS: Mapping[str, Sequence[str]] = {
     "banepa": ("banepa-centre", "banepa-south-1", "banepa-south-2"),
 }
 NONE = "none"
-RENDERED = {"town-*": 1.0, "yards-*": 0.5, "*": 0.0}  # scene weights, as `make_model.py` names them
+# Scene weights of rendered towns alone, as `make_model.py` names them.
+RENDERED = {"town-*": 1.0, "yards-*": 0.5, "terraces-*": 0.5, "*": 0.0}
 
 
 def arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:

@@ -31,10 +31,24 @@ from buildex.rendering.styles import USUAL
 from buildex.tiling import TileConfig, tile
 from buildex.training import TrainConfig, train
 
-YARDS = ("barracks", "barracks", "walled")  # styles of towns with yards
-TOWNS, YARD_TOWNS = range(1000, 1036), range(1036, 1054)  # seeds
-SIDE = 160  # metres
+SIDE = 160  # metres of a rendered town
 SELF = "banepa-town"  # has no labels
+
+
+class Towns(NamedTuple):
+    """Rendered towns: the dataset that holds them, what their names begin with, which they are."""
+
+    dataset: str
+    kind: str
+    seeds: range
+    styles: Sequence[str]
+
+
+RENDERED = (
+    Towns("rendered", "town", range(1000, 1036), USUAL),
+    Towns("yards", "yards", range(1036, 1054), ("barracks", "barracks", "walled")),
+    Towns("terraces", "terraces", range(1054, 1072), ("terraces",)),
+)
 
 
 class Scene(NamedTuple):
@@ -81,12 +95,12 @@ def main() -> None:
     given = parser.parse_args()
     work: Path = given.work
     work.mkdir(parents=True, exist_ok=True)
-    towns = [rendered(work / "towns", seed, USUAL, "town") for seed in track(TOWNS, label="towns")]
     real = sorted(path.parent for path in given.data.glob("train/*/mosaic.tif"))
     tiled(work / "train", [Scene.of(folder) for folder in real], "train")
-    tiled(work / "rendered", [Scene.of(folder) for folder in towns], "train")
-    yards = [rendered(work / "towns", s, YARDS, "yards") for s in track(YARD_TOWNS, label="yards")]
-    tiled(work / "yards", [Scene.of(folder) for folder in yards], "train")
+    for towns in RENDERED:
+        seeds = track(towns.seeds, label=towns.dataset)
+        drawn = [rendered(work / "towns", seed, towns.styles, towns.kind) for seed in seeds]
+        tiled(work / towns.dataset, [Scene.of(folder) for folder in drawn], "train")
     tiled(work / "val", [Scene.of(given.data / "val" / "zanzibar-val")], "val")
     beginning = {"pretrained": str(given.encoder)}
     for stage in STAGES:

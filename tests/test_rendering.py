@@ -19,6 +19,7 @@ from buildex.rendering import RenderConfig, RenderedTown, render_town, write_tow
 from buildex.rendering.canvas import Canvas
 from buildex.rendering.cars import paint_cars
 from buildex.rendering.decoys import KINDS, paint_decoys
+from buildex.rendering.houses import draw_house
 from buildex.rendering.layout import lay_out
 from buildex.rendering.light import Sun, draw_sun, jpeg_like, shadows
 from buildex.rendering.noise import NoiseBank
@@ -28,6 +29,7 @@ from buildex.rendering.plots import extent
 from buildex.rendering.roofs import Kit
 from buildex.rendering.shapes import Material, RoofSpec, assembled
 from buildex.rendering.styles import STYLES, USUAL, draw_ground
+from buildex.rendering.tillage import CROPS, paint_tillage, till
 from buildex.rendering.town import StyleName
 
 SMALL = RenderConfig(seed=1, width=40.0, height=30.0, style="town")
@@ -313,3 +315,49 @@ def test_cars_are_parked_in_yards_and_clear_of_houses():
     assert patch.height.max() > 1
     assert not patch.height[yard == 0].any()
     assert not patch.height[house > 0].any()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_tilled_plots_fill_their_block_and_keep_apart(seed):
+    block = shapely.Polygon([(0, 0), (48, 4), (55, 38), (6, 44)])
+    plots = np.array(till(block, np.random.default_rng(seed)))
+    assert shapely.is_valid(plots).all()
+    assert shapely.within(plots, block.buffer(0.06)).all()
+    total = float(shapely.area(plots).sum())
+    assert 0.5 * block.area < total
+    assert shapely.union_all(plots).area == pytest.approx(total, abs=0.01)
+
+
+@pytest.mark.parametrize("crop", CROPS)
+def test_a_tilled_plot_ends_at_its_border_and_is_no_storey_high(crop, monkeypatch):
+    monkeypatch.setattr("buildex.rendering.tillage.CROPS", {crop: 1.0})
+    plot = shapely.Polygon([(4, 5), (22, 3), (25, 20), (6, 24)])
+    rng = np.random.default_rng(6)
+    kit = Kit(Canvas(300, 300, 0.1), draw_sun(rng), NoiseBank(rng), rng)
+    paint_tillage(kit, Plan(30.0, 30.0, tilled=[plot]), draw_ground(rng))
+    patch = kit.canvas.whole
+
+    def cover(shape: shapely.Polygon) -> np.ndarray:
+        return patch.coverage((np.asarray(shape.exterior.coords)[:-1],))
+
+    assert patch.color[cover(plot.buffer(-0.5)) == 1].all()
+    assert not patch.color[cover(plot.buffer(0.5)) == 0].any()
+    assert 0 <= patch.height.min() <= patch.height.max() < 1
+
+
+def test_terraces_are_tilled_and_usual_towns_are_not():
+    for style in STYLES:
+        plan = lay_out((120.0, 120.0), STYLES[style], 1.0, np.random.default_rng(5))
+        assert (len(plan.tilled) > 10) == (style == "terraces")
+
+
+def test_a_roof_at_several_heights_has_one_outline():
+    style = dataclasses.replace(STYLES["terraces"], flats=1.0, levels=1.0)
+    heights = set()
+    for seed in range(12):
+        house = draw_house((16.0, 12.0), style, np.random.default_rng(seed))
+        parts = [shapely.Polygon(part.ring) for part in house.parts]
+        assert all(signed_area(part.ring) > 0 for part in house.parts)
+        assert shapely.union_all(parts).symmetric_difference(house.polygon).area < 0.05
+        heights.add(len({part.eave for part in house.parts}))
+    assert max(heights) > 1

@@ -1,4 +1,4 @@
-"""Filling the blocks between roads: plots, rows, quarters of sheds, compounds, fields, ranges."""
+"""Filling the blocks between roads: houses of all kinds, fields and tilled land."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from buildex.rendering.plots import extent, plots_of
 from buildex.rendering.ranges import build_ranges
 from buildex.rendering.shapes import Building, placement
 from buildex.rendering.styles import Style, pick
+from buildex.rendering.tillage import till
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,10 @@ def fill_block(
     if kind == "field":
         plan.fields += [p for p in plots_of(block, 500.0, rng) if p.area > 30]
         _build_plots(plan, block, style, (900.0, 0.25), rng)
+        return
+    if kind == "tilled":
+        plan.tilled += till(block, rng)
+        _build_plots(plan, block, style, (500.0, 0.2), rng)
         return
     if kind == "rows":
         _build_rows(plan, block, style[0], rng)
@@ -69,6 +74,8 @@ def _build_plots(
     look, density = style
     for lot in plots_of(block, plot[0] / density, rng):
         if rng.random() > plot[1] or lot.area < 12:
+            if "tilled" in look.blocks and rng.random() < 0.5:
+                plan.tilled += repaired(lot.buffer(-0.4))
             continue
         long, short = extent(lot)
         house = draw_house((long * 0.9, short * 0.9), look, rng)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 
-from buildex.geo.rings import Ring
+from buildex.geo.rings import Ring, signed_area
 from buildex.rendering.materials import PAINTS, draw_material
 from buildex.rendering.shapes import (
     Building,
     Color,
     Material,
+    Part,
     Rect,
     RoofSpec,
     Slope,
@@ -124,7 +126,38 @@ def _spec(slope: Slope, storeys: float, rng: np.random.Generator, kind: str = "s
 def _slab_house(size: tuple[float, float], style: Style, rng: np.random.Generator) -> Building:
     storeys = int(rng.integers(1, style.storeys + 1))
     house = assembled(plan_of(*_sides(size, rng), rng), _spec("flat", storeys, rng))
+    if style.levels and rng.random() < style.levels:
+        house = _in_levels(house, rng)
     return _with_parapet(house, rng)
+
+
+def _in_levels(building: Building, rng: np.random.Generator) -> Building:
+    """The same outline under roofs at two to four heights, each with a floor of its own."""
+    parts = list(building.parts)
+    for _ in range(int(rng.integers(1, 4))):
+        place = int(np.argmax([abs(signed_area(part.ring)) for part in parts]))
+        parts[place : place + 1] = _split(parts[place], rng)
+    raised = [
+        dataclasses.replace(
+            part,
+            eave=max(2.4, part.eave - 3.0 * int(rng.integers(3))),
+            material=draw_material("slab", rng) if rng.random() < 0.5 else part.material,
+        )
+        for part in parts
+    ]
+    return dataclasses.replace(building, parts=tuple(raised))
+
+
+def _split(part: Part, rng: np.random.Generator) -> list[Part]:
+    """A roof of four corners cut in two across its longer side."""
+    ring = part.ring
+    share = float(rng.uniform(0.25, 0.75))
+    if math.dist(ring[0], ring[1]) < math.dist(ring[1], ring[2]):
+        ring = np.roll(ring, -1, axis=0)
+    front = ring[0] + share * (ring[1] - ring[0])
+    back = ring[3] + share * (ring[2] - ring[3])
+    halves = [ring[0], front, back, ring[3]], [front, ring[1], ring[2], back]
+    return [dataclasses.replace(part, ring=np.vstack(half)) for half in halves]
 
 
 def _with_parapet(building: Building, rng: np.random.Generator) -> Building:

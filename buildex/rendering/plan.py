@@ -45,6 +45,7 @@ class Plan:
     buildings: list[Building] = field(default_factory=list)
     shapes: list[shapely.Polygon] = field(default_factory=list)
     fields: list[shapely.Polygon] = field(default_factory=list)
+    tilled: list[shapely.Polygon] = field(default_factory=list)
     yards: list[shapely.Polygon] = field(default_factory=list)
     pavements: list[shapely.Polygon] = field(default_factory=list)
     walls: list[shapely.LineString] = field(default_factory=list)

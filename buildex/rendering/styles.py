@@ -19,7 +19,7 @@ class Style:
         road: width of a road in metres, least and most.
         plot: area of a plot in square metres.
         blocks: what blocks hold, by weight: `rows`, `plots`, `sheds`, `compound`, `field`,
-            `ranges`.
+            `ranges`, `tilled`.
         built: share of the plots with a house.
         jitter: how far houses turn away from their block's axis, in radians.
         roofs: roof materials by weight.
@@ -28,6 +28,7 @@ class Style:
         trees: trees per hectare.
         green: how much of the ground is grown over, 0..1.
         paved: share of plots and yards that are paved all over.
+        levels: share of concrete houses whose roof lies at several heights.
     """
 
     spacing: float
@@ -42,6 +43,7 @@ class Style:
     trees: float
     green: float
     paved: float = 0.0
+    levels: float = 0.0
 
 
 STYLES: Mapping[str, Style] = {
@@ -76,6 +78,10 @@ STYLES: Mapping[str, Style] = {
     "walled": Style(
         46, (4, 8), 330, {"plots": 6, "ranges": 1.5, "compound": 1}, 0.85, 0.07,
         {"metal": 2.5, "painted": 2, "tile": 1.5, "rusty": 1.5}, 0.3, 2, 45, 0.35, paved=0.65,
+    ),
+    "terraces": Style(
+        52, (2, 5), 240, {"tilled": 6, "plots": 4, "rows": 0.7, "ranges": 0.5}, 0.75, 0.15,
+        {"metal": 2, "painted": 2, "rusty": 1}, 0.65, 4, 22, 0.65, paved=0.2, levels=0.7,
     ),
 }  # fmt: skip
 USUAL = ("village", "suburb", "town", "bazaar", "camp", "estate")  # what a seed chooses among
