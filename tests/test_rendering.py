@@ -16,6 +16,7 @@ from buildex.geo.footprints import to_polygon
 from buildex.geo.rings import fill, signed_area
 from buildex.io.vector import read_footprints
 from buildex.rendering import RenderConfig, RenderedTown, render_town, write_town
+from buildex.rendering.blocks import fill_block
 from buildex.rendering.canvas import Canvas
 from buildex.rendering.cars import paint_cars
 from buildex.rendering.decoys import KINDS, paint_decoys
@@ -345,10 +346,28 @@ def test_a_tilled_plot_ends_at_its_border_and_is_no_storey_high(crop, monkeypatc
     assert 0 <= patch.height.min() <= patch.height.max() < 1
 
 
+def test_walls_follow_a_lot_with_a_narrow_neck():
+    neck = [(0, 0), (20, 0), (20, 14), (10.15, 15), (20, 16), (20, 30), (0, 30), (0, 16),
+            (9.85, 15), (0, 14)]  # fmt: skip
+    walls = 0
+    for seed in range(40):
+        plan = Plan(20.0, 30.0)
+        look = dataclasses.replace(STYLES["walled"], plot=2000.0, blocks={"plots": 1})
+        fill_block(plan, shapely.Polygon(neck), (look, 1.0), np.random.default_rng(seed))
+        walls += len(plan.walls) > 1
+    assert walls
+
+
+def test_a_town_of_large_pixels_has_pixels():
+    assert render_town(RenderConfig(seed=1, width=130, height=130, gsd=13.0)).image.size == 300
+
+
 def test_terraces_are_tilled_and_usual_towns_are_not():
     for style in STYLES:
         plan = lay_out((120.0, 120.0), STYLES[style], 1.0, np.random.default_rng(5))
         assert (len(plan.tilled) > 10) == (style == "terraces")
+        apart = shapely.union_all(plan.tilled).area
+        assert sum(plot.area for plot in plan.tilled) == pytest.approx(apart, abs=0.1)
 
 
 def test_a_roof_at_several_heights_has_one_outline():
@@ -360,4 +379,4 @@ def test_a_roof_at_several_heights_has_one_outline():
         assert all(signed_area(part.ring) > 0 for part in house.parts)
         assert shapely.union_all(parts).symmetric_difference(house.polygon).area < 0.05
         heights.add(len({part.eave for part in house.parts}))
-    assert max(heights) > 1
+    assert heights == {2, 3}

@@ -18,7 +18,7 @@ from buildex.rendering.plots import extent, plots_of
 from buildex.rendering.ranges import build_ranges
 from buildex.rendering.shapes import Building, placement
 from buildex.rendering.styles import Style, pick
-from buildex.rendering.tillage import till
+from buildex.rendering.tillage import SMALLEST, till
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,8 @@ def fill_block(
     elif kind == "sheds":
         _build_sheds(plan, block, style, rng)
     else:
-        _build_plots(plan, block, style, (style[0].plot, style[0].built), rng)
+        spare = "tilled" in style[0].blocks
+        _build_plots(plan, block, style, (style[0].plot, style[0].built), rng, spare=spare)
 
 
 def _build_plots(
@@ -69,13 +70,19 @@ def _build_plots(
     style: tuple[Style, float],
     plot: tuple[float, float],
     rng: np.random.Generator,
+    *,
+    spare: bool = False,
 ) -> None:
-    """One house on each plot, perhaps a shed or two behind it, a wall round it, a yard."""
+    """One house on each plot, perhaps a shed or two behind it, a wall round it, a yard.
+
+    `plot` is their area and the share that is built over; of the others half are tilled where
+    there is land to spare.
+    """
     look, density = style
     for lot in plots_of(block, plot[0] / density, rng):
         if rng.random() > plot[1] or lot.area < 12:
-            if "tilled" in look.blocks and rng.random() < 0.5:
-                plan.tilled += repaired(lot.buffer(-0.4))
+            if spare and rng.random() < 0.5:
+                plan.tilled += [p for p in repaired(lot.buffer(-0.4)) if p.area > SMALLEST]
             continue
         long, short = extent(lot)
         house = draw_house((long * 0.9, short * 0.9), look, rng)
@@ -87,7 +94,7 @@ def _build_plots(
             behind = replace(spot, point=_point_in(lot, rng))
             _try_place(plan, lot, behind, draw_shed(look, rng), rng)
         if lot.area > 150 and rng.random() < 0.45:
-            plan.walls.append(lot.buffer(-0.2).exterior)
+            plan.walls += [part.exterior for part in repaired(lot.buffer(-0.2))]
         if look.paved and rng.random() < look.paved:
             plan.pavements += repaired(lot.buffer(-0.3))
 

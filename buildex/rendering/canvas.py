@@ -7,6 +7,7 @@ still throws its shadow in.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -52,6 +53,14 @@ class Patch:
         inside = fill(fine, 2 * h, 2 * w)
         return _averaged(inside.astype(np.float32), 2)
 
+    def waves(self, turn: float, gap: float, bend: Field | float = 0.0) -> Field:
+        """Waves (h, w) of -1..1 that run in direction `turn`, `gap` metres long.
+
+        `bend` (h, w) moves them, in metres.
+        """
+        across = self.x * math.cos(turn) + self.y * math.sin(turn) + bend
+        return np.asarray(np.cos(across * (2 * math.pi / gap)), dtype=np.float32)
+
     def blend(self, color: Field | Color, alpha: Field) -> None:
         """Lay a colour over the window; `alpha` (h, w) says how thickly."""
         self.color[...] += (np.asarray(color, np.float32) - self.color) * alpha[..., None]
@@ -70,7 +79,7 @@ class Canvas:
 
     def __init__(self, columns: int, rows: int, gsd: float) -> None:
         self.scale = OVERSAMPLING / gsd
-        self._pad = round(PAD / gsd) * OVERSAMPLING
+        self._pad = max(1, round(PAD / gsd)) * OVERSAMPLING
         shape = (rows * OVERSAMPLING + 2 * self._pad, columns * OVERSAMPLING + 2 * self._pad)
         self.color: Field = np.zeros((*shape, 3), np.float32)
         self.height: Field = np.zeros(shape, np.float32)

@@ -58,7 +58,7 @@ def _size(kind: str, rng: np.random.Generator) -> tuple[float, float]:
 
 
 def _place(kit: Kit, plan: Plan, size: tuple[float, float]) -> Ring | None:
-    """A rectangle clear of buildings, mostly along the walls of one nearby; None without room."""
+    """A rectangle clear of buildings, mostly along the walls of some house; None without room."""
     for _ in range(TRIES):
         center = float(kit.rng.uniform(0, plan.width)), float(kit.rng.uniform(0, plan.height))
         angle = float(kit.rng.uniform(0, math.pi))
@@ -133,7 +133,7 @@ def _paint_bed(kit: Kit, ring: Ring, ground: Ground) -> None:
     along = ring[1] - ring[0]
     turn = math.atan2(along[1], along[0]) + math.pi / 2 * int(kit.rng.integers(2))
     gap = kit.rng.uniform(0.4, 1.2)
-    rows = np.cos((patch.x * math.cos(turn) + patch.y * math.sin(turn)) * (2 * math.pi / gap))
+    rows = patch.waves(turn, gap)
     leaf = np.asarray(ground.lush, np.float32) * kit.rng.uniform(0.7, 1.2)
     patch.blend(
         leaf, patch.coverage((ring,)) * smoothstep(-0.2, 0.8, rows) * kit.rng.uniform(0, 0.8)

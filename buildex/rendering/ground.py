@@ -16,6 +16,7 @@ from buildex.rendering.noise import Field, resized, smoothstep
 from buildex.rendering.plan import Plan, Road, axis_of
 from buildex.rendering.roofs import Kit
 from buildex.rendering.styles import Ground, Style
+from buildex.rendering.tillage import paint_tillage
 
 # Earth and grass have no sharp edges: they are painted as fine as the mosaic and no finer,
 # and textures made for the canvas skip as many texels.
@@ -34,6 +35,7 @@ def paint_ground(kit: Kit, plan: Plan, ground: Ground, style: Style) -> None:
     kit.canvas.cover(patch)
     for polygon in plan.fields:
         _paint_field(kit, polygon, ground)
+    paint_tillage(kit, plan, ground)
     for polygon in plan.yards:
         _paint_yard(kit, polygon, ground)
     for road in sorted(plan.roads, key=lambda road: road.paved):
@@ -106,8 +108,7 @@ def _paint_field(kit: Kit, polygon: shapely.Polygon, ground: Ground) -> None:
     if patch is None or inner.is_empty:
         return
     wobble = kit.bank.take("cloud", patch.shape, kit.rng) * 0.8
-    across = patch.x * math.cos(turn) + patch.y * math.sin(turn) + wobble
-    furrow = np.cos(across * (2 * math.pi / gap))
+    furrow = patch.waves(turn, gap, wobble)
     earth = np.asarray(ground.soil[1], np.float32) * (0.95 + 0.07 * furrow[..., None])
     leaf = np.asarray(ground.lush, np.float32) * kit.rng.uniform(0.85, 1.2)
     growth = kit.bank.take("patch", patch.shape, kit.rng) + 0.3 * furrow

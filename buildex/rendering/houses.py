@@ -33,7 +33,7 @@ WALLS: tuple[Color, ...] = (
 
 
 def draw_house(size: tuple[float, float], style: Style, rng: np.random.Generator) -> Building:
-    """A house that fills about `size` metres, its plan's corner at (0, 0)."""
+    """A house that fills about `size` metres, its plan near (0, 0)."""
     if rng.random() < style.flats:
         return _slab_house(size, style, rng)
     if rng.random() < 0.035:
@@ -132,18 +132,22 @@ def _slab_house(size: tuple[float, float], style: Style, rng: np.random.Generato
 
 
 def _in_levels(building: Building, rng: np.random.Generator) -> Building:
-    """The same outline under roofs at two to four heights, each with a floor of its own."""
+    """The same outline under roofs at two or three heights, some of another concrete."""
     parts = list(building.parts)
     for _ in range(int(rng.integers(1, 4))):
         place = int(np.argmax([abs(signed_area(part.ring)) for part in parts]))
         parts[place : place + 1] = _split(parts[place], rng)
+    storeys = rng.integers(3, size=len(parts))  # above the lowest roof
+    if (storeys == storeys[0]).all():
+        storeys[0] = (storeys[0] + 1) % 3
+    lowest = max(3.0, building.parts[0].eave - 3.0)
     raised = [
         dataclasses.replace(
             part,
-            eave=max(2.4, part.eave - 3.0 * int(rng.integers(3))),
+            eave=lowest + 3.0 * float(above),
             material=draw_material("slab", rng) if rng.random() < 0.5 else part.material,
         )
-        for part in parts
+        for part, above in zip(parts, storeys, strict=True)
     ]
     return dataclasses.replace(building, parts=tuple(raised))
 

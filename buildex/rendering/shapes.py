@@ -64,7 +64,8 @@ class Building:
     Attributes:
         rings: outline first, then courtyards.
         parts: roof parts; where they overlap the higher one is seen.
-        parapet: height and width of a wall along the edge, 0 where there is none.
+        parapet: height and width of a wall along the edge, and between roofs that do not overlap;
+            0 where there is none.
         parapet_color: colour of that wall.
     """
 

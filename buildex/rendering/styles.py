@@ -28,7 +28,7 @@ class Style:
         trees: trees per hectare.
         green: how much of the ground is grown over, 0..1.
         paved: share of plots and yards that are paved all over.
-        levels: share of concrete houses whose roof lies at several heights.
+        levels: share of the concrete houses on plots whose roof lies at several heights.
     """
 
     spacing: float

@@ -62,7 +62,7 @@ def paint_tillage(kit: Kit, plan: Plan, ground: Ground) -> None:
     for plot in plan.tilled:
         patch = kit.canvas.patch(plot.bounds)
         crop = pick(CROPS, kit.rng)
-        turn = axis_of(plot) + math.pi / 2 * int(kit.rng.random() < 0.3)
+        turn = axis_of(plot) + math.pi / 2 * int(kit.rng.random() < 0.7)
         level = max(0.0, float(kit.rng.uniform(-0.8, 0.7)))
         if patch is None:
             continue
@@ -96,8 +96,7 @@ def _bordered(kit: Kit, patch: Patch, plot: shapely.Polygon) -> Field:
 def _furrows(kit: Kit, patch: Patch, turn: float, gap: float) -> Field:
     """Waves of -1..1 (h, w) across a plot, one for each furrow; they are not quite straight."""
     wobble = kit.bank.take("cloud", patch.shape, kit.rng, 2.0) * kit.rng.uniform(0.1, 0.9)
-    across = patch.x * math.cos(turn) + patch.y * math.sin(turn) + wobble
-    return np.asarray(np.cos(across * np.float32(2 * math.pi / gap)), dtype=np.float32)
+    return patch.waves(turn, gap, wobble)
 
 
 def _bare(kit: Kit, patch: Patch, turn: float, ground: Ground) -> Field:

@@ -36,9 +36,8 @@ from buildex.rendering.plan import Plan
 from buildex.rendering.plants import paint_tree
 from buildex.rendering.roofs import Kit, paint_building
 from buildex.rendering.styles import STYLES, USUAL, Style, draw_ground
-from buildex.rendering.tillage import paint_tillage
 
-# Towns lie near Zanzibar, each seed at a place of its own.
+# Towns lie near Zanzibar, seeds that are near one another at places of their own.
 CRS = "EPSG:32737"
 DECOYS = 20  # things that look like roofs, per hectare
 ORIGIN = (525_000.0, 9_318_000.0)
@@ -141,7 +140,6 @@ def _paint(kit: Kit, plan: Plan, style: Style) -> None:
     ground = draw_ground(kit.rng)
     hectares = plan.width * plan.height / 1e4
     paint_ground(kit, plan, ground, style)
-    paint_tillage(kit, plan, ground)
     paint_pavements(kit, plan)
     paint_decoys(kit, plan, ground, int(kit.rng.poisson(DECOYS * hectares)))
     paint_walls(kit, plan)
