@@ -76,7 +76,8 @@ def export(
         mosaic: raster of which two tiles are compared; else tiles of noise and squares.
         int8: rasters whose tiles say how large the numbers get that become integers, for a graph
             with heads in int8; without any there is no such graph.
-        overwrite: whether a folder that is not empty may be used.
+        overwrite: whether a folder that is not empty may be used, and whether heads in integers
+            beside the model may be lost.
 
     Raises:
         ModelError: if the model cannot be read or written as graphs, or these do not agree.
@@ -87,6 +88,11 @@ def export(
     own = folder is None or folder.resolve() == source.resolve()
     target = source if folder is None else folder
     _check(target, own or overwrite)
+    if own and not (int8 or overwrite) and (target / INT8).exists():
+        raise OutputError(
+            f"`{target}` has heads in integers, which would be lost",
+            hint="measure them again with `--int8 MOSAIC`, or add `--overwrite`, or name a folder",
+        )
     from buildex.nn.export import example_tiles, parts_of, write_graphs
     from buildex.nn.weights import load_model
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -11,6 +12,7 @@ import torch
 from click.testing import CliRunner
 
 from buildex import exporting
+from buildex.card import WEIGHTS
 from buildex.cli.main import main
 from buildex.errors import ConfigError, ModelError
 from buildex.geo.instances import Tile
@@ -148,5 +150,11 @@ def test_heads_in_integers_find_what_the_others_find(model, tmp_path, monkeypatc
     assert open_model(str(folder)).precision != "int8"
     with pytest.raises(ConfigError, match="torch does not run in int8"):
         open_model(str(model), runtime="torch", precision="int8")
-    assert run(model, folder, "--overwrite").exit_code == 0
+    kept = names(folder)
+    shutil.copyfile(model / WEIGHTS, folder / WEIGHTS)
+    refused = run(folder)
+    assert refused.exit_code == 1
+    assert "would be lost" in refused.output
+    assert names(folder) == sorted([*kept, WEIGHTS])
+    assert run(folder, "--overwrite").exit_code == 0
     assert INT8 not in names(folder)

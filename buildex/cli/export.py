@@ -21,7 +21,11 @@ from buildex.io.zoo import DEFAULT_MODEL
     multiple=True,
     help="Also write heads in integers, measured on this raster; may be given several times.",
 )
-@click.option("--overwrite", is_flag=True, help="Use FOLDER even if it is not empty.")
+@click.option(
+    "--overwrite",
+    is_flag=True,
+    help="Use FOLDER even if it is not empty; drop old heads in integers where none are asked for.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def command(
     model: str,
