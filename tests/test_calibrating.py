@@ -24,7 +24,10 @@ def test_a_model_s_card_says_what_its_scores_mean(tmp_path):
     assert open_model(str(folder)).segmenter.threshold == pytest.approx(
         Calibration(4.0, -0.5).chances(np.array([0.45]))[0]
     )
-    assert open_model(str(folder), calibrated=False).segmenter.threshold == 0.45
+    raw = open_model(str(folder), calibrated=False)
+    assert raw.segmenter.threshold == 0.45
+    assert raw.identity != open_model(str(folder)).identity
+    assert ModelOpener.of(str(folder), "cpu", raw)().threshold == 0.45  # on a worker, too
 
 
 def with_card(folder, **changes):

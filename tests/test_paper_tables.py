@@ -78,7 +78,7 @@ def test_an_effect_is_the_paper_s_way_less_ours(bench):
         "IoU -0.050, F1 +0.000, PoLiS m -, vertices +0.00"
     )
     assert bench.effect("grouping", found, "contour").startswith("IoU +0.000, F1 -0.300")
-    assert bench.effect("dice", found, "contour") == "not measured"
+    assert bench.effect("dice", found, "contour") is None
 
 
 def test_the_document_has_a_place_for_everything_and_can_be_filled_again(bench, tmp_path):
@@ -94,7 +94,8 @@ def test_the_document_has_a_place_for_everything_and_can_be_filled_again(bench, 
     for name in places:
         assert f"<!-- effect {name} -->2nd effect {name}<!-- end -->" in text
     assert "1st" not in text
-    assert "not measured" not in text
+    bench.fill(copy, {}, {"dice": None})
+    assert copy.read_text(encoding="utf-8") == text
     with pytest.raises(SystemExit, match="no place"):
         bench.fill(copy, {"table 9": "x"}, {})
 

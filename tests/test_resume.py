@@ -248,3 +248,21 @@ def test_after_a_row_that_could_not_be_kept_none_is(mosaic, undisturbed, tmp_pat
     assert said
     assert run(mosaic, out).resumed == 3 * 7
     assert features(out) == undisturbed
+
+
+def test_a_run_that_died_when_its_layer_was_in_place_has_nothing_left(
+    mosaic, undisturbed, tmp_path, monkeypatch
+):
+    out = tmp_path / "out.gpkg"
+
+    def dies(**_):
+        raise OutputError("the lights are out")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("buildex.predicting.running.PredictReport", dies)
+        with pytest.raises(OutputError, match="lights"):
+            run(mosaic, out)
+    assert features(out) == undisturbed
+    report = run(mosaic, out)
+    assert report.resumed == report.tiles > 0
+    assert features(out) == undisturbed

@@ -22,7 +22,7 @@ from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool, LastLevelP6P7
 
 from buildex.card import NetworkSpec
-from buildex.errors import ModelError
+from buildex.errors import ConfigError, ModelError
 
 LEVELS = ("p2", "p3", "p4", "p5", "p6", "p7")
 STRIDE_FIRST = ".detectron2"  # a tag of an encoder's name
@@ -200,9 +200,18 @@ def freeze(encoder: nn.Module, stages: int, depthwise: bool) -> None:
         encoder: of `create_encoder`.
         stages: its first stages (the first has stride 2, the second 4, ...).
         depthwise: its depthwise kernels, whose gradient takes a third of a step on a CPU.
+
+    Raises:
+        ConfigError: if it has not as many stages.
     """
     info: Any = encoder.feature_info
-    last = info.get_dicts()[stages - 1]["module"] if stages else ""
+    there = info.get_dicts()
+    if stages > len(there):
+        raise ConfigError(
+            f"{stages} frozen stages, the encoder has {len(there)}",
+            hint=f"use `--frozen-stages {len(there)}` or less",
+        )
+    last = there[stages - 1]["module"] if stages else ""
     named = list(encoder.named_parameters())
     ends = [i for i, (name, _) in enumerate(named) if last and name.startswith(f"{last}.")]
     until = ends[-1] if ends else -1

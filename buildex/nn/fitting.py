@@ -168,9 +168,10 @@ def _trainer(loop: Loop, callbacks: list[Callback], tell: Tell) -> lightning.Tra
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     device = choose_device(loop.device)
     bf16 = use_bf16(device, loop.precision)
+    one_gpu = device.type == "cuda" and device.index is not None and loop.devices == 1
     return lightning.Trainer(
         accelerator="gpu" if device.type == "cuda" else device.type,
-        devices=loop.devices,
+        devices=[device.index] if one_gpu else loop.devices,
         strategy="ddp" if loop.devices > 1 else "auto",
         precision="bf16-mixed" if bf16 else "32-true",
         max_epochs=loop.epochs,

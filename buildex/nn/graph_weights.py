@@ -64,6 +64,8 @@ def fold(graph: onnx.ModelProto) -> None:
             users.setdefault(name, []).append(node)
     ends = {one.name for one in graph.graph.output}
     for first in [node for node in graph.graph.node if _foldable(node, weights)]:
+        if first not in graph.graph.node:
+            continue  # folded into the one before it
         after = users.get(first.output[0], [])
         if len(after) != 1 or first.output[0] in ends or not _foldable(after[0], weights):
             continue
@@ -72,11 +74,11 @@ def fold(graph: onnx.ModelProto) -> None:
             numpy_helper.to_array(weights[name]).astype(np.float64)
             for name in (*first.input[1:], *second.input[1:])
         )
-        if w2.shape[2:] != (1, 1) or second.input[0] != first.output[0]:
+        if w2.shape[2:] != (1, 1) or second.input[0] != first.output[0] or not _dense(second):
             continue
         folded = (np.einsum("oi,ihwk->ohwk", w2[:, :, 0, 0], w1), w2[:, :, 0, 0] @ b1 + b2)
         for old, values in zip(second.input[1:], folded, strict=True):
-            name = f"{old}.folded"
+            name = f"{first.output[0]}.{old}.folded"
             graph.graph.initializer.append(numpy_helper.from_array(values.astype(np.float32), name))
             first.input[1 if values.ndim > 1 else 2] = name
         first.output[0] = second.output[0]
@@ -85,6 +87,12 @@ def fold(graph: onnx.ModelProto) -> None:
     for weight in weights.values():
         if weight.name not in used:
             graph.graph.initializer.remove(weight)
+
+
+def _dense(node: onnx.NodeProto) -> bool:
+    """Whether a convolution answers every pixel and looks at none beside the image."""
+    values = {one.name: list(one.ints) for one in node.attribute}
+    return set(values.get("strides", [1])) == {1} and not any(values.get("pads", [0]))
 
 
 def _foldable(node: onnx.NodeProto, weights: Mapping[str, object]) -> bool:

@@ -2,7 +2,7 @@
 
 The definitions are those of `buildex score` (`geo.measures`), on rasters and tile by tile:
 a building that a tile's edge cuts counts as what the tile shows of it. Every measure is
-taken at several score thresholds; the one with the best instance F1 is reported.
+taken at several score thresholds; the one with the best mean of IoU and instance F1 is reported.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def _couples(
 
 
 def measures(sums: Sums) -> dict[str, float]:
-    """The measures of summed tiles at the threshold with the best instance F1.
+    """The measures of summed tiles at the threshold with the best `score`.
 
     Returns:
         iou, f1 and ssim of pixels; precision, recall, instance_f1 and matched_iou of

@@ -40,6 +40,7 @@ class OpenModel:
         runtime: what computes: onnx or torch.
         precision: in what: int8, bf16 or fp32.
         views: how often it looks at each tile.
+        calibrated: whether its scores are chances, where its card says how.
     """
 
     segmenter: Segmenter
@@ -49,11 +50,16 @@ class OpenModel:
     runtime: Runtime = "auto"
     precision: Precision = "auto"
     views: int = 1
+    calibrated: bool = True
 
     @property
     def identity(self) -> str:
-        """On what its answers depend, to the last digit: its files, and what computes."""
-        return f"{self.digest} {self.runtime} {self.precision} {self.views}"
+        """On what its answers depend on one machine, to the last digit: files, and what computes.
+
+        What surrounds heads in integers is as precise as the processor makes it, which is not told.
+        """
+        raw = "" if self.calibrated else " raw"
+        return f"{self.digest} {self.runtime} {self.precision} {self.views}{raw}"
 
 
 def open_model(
@@ -94,9 +100,8 @@ def open_model(
         if device not in ("auto", "cpu"):
             raise ConfigError(f"graphs do not run on `{device}`", hint="use `--runtime torch`")
         graphs = OnnxSegmenter(folder, precision, views=looks, calibration=meaning)
-        return OpenModel(
-            graphs, card.name, card.version, digest(folder), chosen, graphs.precision, looks
-        )
+        what = graphs.precision, looks, calibrated
+        return OpenModel(graphs, card.name, card.version, digest(folder), chosen, *what)
     if find_spec("torch") is None:
         raise ModelError(
             f"`{folder}` has no graphs, and without them it needs torch"
@@ -108,9 +113,8 @@ def open_model(
     from buildex.nn.segmenter import load_segmenter
 
     network = load_segmenter(folder, device, precision, looks, meaning)
-    return OpenModel(
-        network, card.name, card.version, digest(folder), chosen, network.precision, looks
-    )
+    how = network.precision, looks, calibrated
+    return OpenModel(network, card.name, card.version, digest(folder), chosen, *how)
 
 
 def _looks(card: ModelCard, asked: int | None) -> int:
@@ -152,6 +156,7 @@ class ModelOpener:
         runtime: what computes there: the same as here.
         precision: in what: the same as here.
         views: how often it looks at each tile: as often as here.
+        calibrated: whether its scores are chances: as here.
     """
 
     name: str
@@ -160,6 +165,7 @@ class ModelOpener:
     runtime: Runtime
     precision: Precision = "auto"
     views: int = 1
+    calibrated: bool = True
 
     @classmethod
     def of(cls, name: str | None, device: str, opened: OpenModel) -> ModelOpener:
@@ -167,7 +173,8 @@ class ModelOpener:
         name = name or DEFAULT_MODEL
         is_folder = find_model(name) == Path(name)
         name = str(Path(name).absolute()) if is_folder else name
-        return cls(name, device, opened.digest, opened.runtime, opened.precision, opened.views)
+        asked = opened.runtime, opened.precision, opened.views, opened.calibrated
+        return cls(name, device, opened.digest, *asked)
 
     def __call__(self) -> Segmenter:
         """The segmenter.
@@ -175,7 +182,8 @@ class ModelOpener:
         Raises:
             ModelError: if the model is not there, or is another one.
         """
-        opened = open_model(self.name, self.device, self.runtime, self.precision, self.views)
+        asked = self.device, self.runtime, self.precision, self.views
+        opened = open_model(self.name, *asked, calibrated=self.calibrated)
         if opened.digest != self.digest:
             raise ModelError(
                 f"model `{self.name}` is another one than on the machine that asks",

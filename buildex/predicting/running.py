@@ -124,14 +124,13 @@ class _Run:
         self._journal, self._survey, self._drawer, self._crs = journal, survey, drawer, crs
         self._watch = Watch()
         self._started = time.perf_counter()
-        self._next_row = self._tiles = self._resumed = self._buildings = 0
+        self._next_row = self._tiles = self._buildings = 0
 
     def go_on(self) -> None:
         """Take up what an earlier run has finished: its rows are stitched again, not seen."""
         for row in self._journal.rows():
             self._buildings += len(self._drawer.add(row.number, from_table(row.seen)))
             self._next_row = row.number + 1
-            self._resumed += row.tiles
 
     def see(self, look: Look, track: Track) -> None:
         """Look at the rows that are left."""
@@ -158,7 +157,7 @@ class _Run:
             **_totals(self._journal.layer()),
             "tiles": tiles,
             "skipped": self._survey.count() - tiles,
-            "resumed": self._resumed,
+            "resumed": tiles - self._tiles,
             "tiles_per_second": self._tiles / seconds,
             "km2_per_hour": watch.km2 / seconds * 3600,
             **{f"seconds_{name}": value for name, value in vars(times).items()},

@@ -81,7 +81,7 @@ class PredictConfig:
         default=None,
         metadata={
             "help": "Metres that squaring may move an outline, at most; else 12 pixels, and "
-            "one where all its corners were surely seen."
+            "one where 70 % of its corners were surely seen."
         },
     )
     step: float | None = field(

@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from buildex.errors import ModelError
+from buildex.errors import ConfigError, ModelError
 from buildex.nn.backbone import create_encoder, freeze, freeze_statistics, normalisation
 from tests.nn.made import SMALLEST
 
@@ -84,6 +84,14 @@ def test_frozen_stages_do_not_learn_and_later_ones_do():
     assert not any(name.startswith(stages[1]) for name in learning(encoder))
     assert "conv_stem.weight" not in learning(encoder)
     assert set(last) <= learning(encoder)
+
+
+def test_more_stages_than_there_are_cannot_be_frozen():
+    encoder = create_encoder(SMALLEST)
+    there = len(encoder.feature_info.get_dicts())
+    with pytest.raises(ConfigError, match=f"{there + 1} frozen stages") as caught:
+        freeze(encoder, there + 1, depthwise=False)
+    assert str(there) in caught.value.hint
 
 
 def test_depthwise_kernels_can_be_frozen_alone():

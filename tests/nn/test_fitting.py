@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from buildex.geo.keypoints import RoiCodec
+from buildex.nn import fitting
 from buildex.nn.fitting import Loaders, averaging, new_module
-from buildex.nn.settings import Feeding, Learning
+from buildex.nn.settings import Feeding, Learning, Loop
 from tests.nn.made import PaintedScene, tiny_spec
 
 
@@ -77,3 +78,13 @@ def test_first_weights_follow_from_the_seed():
 
     assert torch.equal(first(1), first(1))
     assert not torch.equal(first(1), first(2))
+
+
+def test_a_gpu_by_number_is_the_one_that_learns(monkeypatch, tmp_path):
+    given = {}
+    monkeypatch.setattr(fitting, "choose_device", lambda name: torch.device(name))
+    monkeypatch.setattr(fitting, "use_bf16", lambda *_: False)
+    monkeypatch.setattr(fitting.lightning, "Trainer", lambda **settings: given.update(settings))
+    for name, devices in (("cuda:1", [1]), ("cuda", 1), ("cpu", 1)):
+        fitting._trainer(Loop(folder=tmp_path, epochs=1, steps=1, device=name), [], lambda _: None)
+        assert given["devices"] == devices

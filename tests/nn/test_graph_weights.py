@@ -27,12 +27,30 @@ class Net(nn.Module):
         return self.d(middle), middle, self.f(self.e(x).relu())
 
 
+class Chain(nn.Module):
+    """Three that follow one another, and a pointwise one that skips pixels."""
+
+    def __init__(self):
+        super().__init__()
+        self.parts = nn.Sequential(
+            nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 1), nn.ReLU(),
+            nn.Conv2d(8, 4, 3), nn.Conv2d(4, 4, 1, stride=2), nn.ReLU(),
+            nn.Conv2d(4, 4, 1), nn.Conv2d(4, 2, 1, padding=1),
+        )  # fmt: skip
+
+    def forward(self, x):
+        return self.parts(x)
+
+
 @pytest.fixture(scope="module")
 def graph(tmp_path_factory):
     torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("graph") / "net.onnx"
+    return written(Net(), tmp_path_factory.mktemp("graph") / "net.onnx")
+
+
+def written(net, path):
     torch.onnx.export(
-        Net().half().float().eval(), (torch.randn(1, 3, 8, 8),), str(path), dynamo=False,
+        net.half().float().eval(), (torch.randn(1, 3, 8, 8),), str(path), dynamo=False,
         opset_version=18, training=torch.onnx.TrainingMode.PRESERVE, do_constant_folding=False,
     )  # fmt: skip
     return onnx.load(str(path))
@@ -75,3 +93,15 @@ def test_two_convolutions_are_one_where_nothing_lies_between(graph):
     assert weights == {name for node in folded.graph.node for name in node.input} & weights
     for mine, true in zip(answers(folded), answers(graph), strict=True):
         assert mine == pytest.approx(true, abs=1e-4)
+
+
+def test_what_skips_pixels_or_looks_beside_the_image_stays_and_chains_hold(tmp_path):
+    torch.manual_seed(1)
+    chain = written(Chain(), tmp_path / "chain.onnx")
+    folded = copied(chain)
+    fold(folded)
+    assert convolutions(folded) == convolutions(chain) - 1
+    onnx.checker.check_model(folded)
+    (mine,), (true,) = answers(folded), answers(chain)
+    assert mine.shape == true.shape
+    assert mine == pytest.approx(true, abs=1e-5)
