@@ -319,14 +319,14 @@ def conditions(found: Mapping[str, Sequence[Table]], settings: Table) -> str:
     )
 
 
-def effect(name: str, found: Mapping[str, Sequence[Table]], grouping: str) -> str:
-    """What the paper's way changes, against ours: means of the differences over common seeds."""
+def effect(name: str, found: Mapping[str, Sequence[Table]], grouping: str) -> str | None:
+    """What the paper's way changes: means of the differences over common seeds; None without."""
     ours = by_seed(found.get(OURS, ()))
     theirs = ours if name == "grouping" else by_seed(found.get(f"effect-{name}", ()))
     other = "paper" if name == "grouping" else grouping
     seeds = sorted(ours.keys() & theirs.keys())
     if not seeds:
-        return "not measured"
+        return None
     parts = []
     for figure, word, form in (
         ("pixel_iou", "IoU", "+.3f"), ("f1_50", "F1", "+.3f"), ("polis_m", "PoLiS m", "+.2f"),
@@ -346,13 +346,14 @@ def by_seed(entries: Sequence[Table]) -> dict[str, Table]:
     return {entry["settings"]["seed"]: entry for entry in entries}
 
 
-def fill(document: Path, blocks: Mapping[str, str], effects: Mapping[str, str]) -> None:
-    """Put tables and effects where the document's marks say."""
+def fill(document: Path, blocks: Mapping[str, str], effects: Mapping[str, str | None]) -> None:
+    """Put tables and effects where the document's marks say; what was not measured stays."""
     text = document.read_text(encoding="utf-8")
     for name, block in blocks.items():
         text = replaced(text, f"<!-- {name} -->", f"<!-- end of {name} -->", f"\n{block}\n")
     for name, words in effects.items():
-        text = replaced(text, f"<!-- effect {name} -->", "<!-- end -->", words)
+        if words is not None:
+            text = replaced(text, f"<!-- effect {name} -->", "<!-- end -->", words)
     document.write_text(text, encoding="utf-8")
 
 
