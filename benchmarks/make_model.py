@@ -9,9 +9,10 @@ WORK/third/model; what its scores mean is measured and written into its card by
 a GPU that others shared, the second somewhat over an hour on two CPU cores, the third six minutes
 on a GPU by itself; where there is none, the first takes hours, the third a day.
 
-`--further` goes on from the second stage with two that were tried and not released
-(docs/decisions/0015): on what its network sees in a town without labels, and on towns with yards
-in passing. Their model comes out in WORK/yards-run/model.
+Of the rendered towns, `terraces` are for `left_out_training.py` and `--further`, which goes on with
+stages that were tried and not released: from the second (docs/decisions/0015) on what its network
+sees in a town without labels, and on towns with yards in passing (WORK/yards-run/model); from the
+third (docs/decisions/0018) on terraces (WORK/terraces-run/model).
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from buildex.training import TrainConfig, train
 
 SIDE = 160  # metres of a rendered town
 SELF = "banepa-town"  # has no labels
+LABELLER = "second"  # the run whose network labels it
 
 
 class Towns(NamedTuple):
@@ -78,11 +80,13 @@ STAGES = (
     Stage("drone_lite2_second.toml", "second", BASIC),
     Stage("drone_lite2_third.toml", "third", ("train", "rendered", "yards")),
 )
-BRANCH = "second"  # from which `FURTHER` goes on
-FURTHER = (
-    Stage("self_training.toml", "self-run", ("train", "rendered", "pseudo", "val")),
-    Stage("yards.toml", "yards-run", ("train", "rendered", "yards", "pseudo", "val")),
-)
+FURTHER = {  # by the run that they go on from
+    LABELLER: (
+        Stage("self_training.toml", "self-run", ("train", "rendered", "pseudo", "val")),
+        Stage("yards.toml", "yards-run", ("train", "rendered", "yards", "pseudo", "val")),
+    ),
+    "third": (Stage("terraces.toml", "terraces-run", ("train", "rendered", "yards", "terraces")),),
+}
 
 
 def main() -> None:
@@ -91,7 +95,7 @@ def main() -> None:
     parser.add_argument("work", type=Path)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--encoder", type=Path, required=True)
-    parser.add_argument("--further", action="store_true", help="two more stages")
+    parser.add_argument("--further", action="store_true", help="more stages")
     given = parser.parse_args()
     work: Path = given.work
     work.mkdir(parents=True, exist_ok=True)
@@ -106,17 +110,18 @@ def main() -> None:
     for stage in STAGES:
         beginning = trained(work, stage, beginning)
     if given.further:
-        label_by_branch(work, given.data)
-        beginning = begun_with(work / BRANCH)
-        for stage in FURTHER:
-            beginning = trained(work, stage, beginning)
+        label_town(work, given.data)
+        for run, stages in FURTHER.items():
+            beginning = begun_with(work / run)
+            for stage in stages:
+                beginning = trained(work, stage, beginning)
 
 
-def label_by_branch(work: Path, data: Path) -> None:
-    """Label a town that has no labels, and tile it."""
+def label_town(work: Path, data: Path) -> None:
+    """Label a town that has no labels by the network of a stage, and tile it."""
     mosaic, labels = data / "unlabelled" / SELF / "mosaic.tif", work / SELF
     if not (work / "pseudo" / "dataset.json").is_file():
-        label(str(mosaic), labels, str(work / BRANCH / "model"))
+        label(str(mosaic), labels, str(work / LABELLER / "model"))
     tiled(work / "pseudo", [Scene(mosaic, labels, SELF)], "train")
 
 
