@@ -26,11 +26,11 @@ from buildex.rendering.light import Sun, draw_sun, jpeg_like, shadows
 from buildex.rendering.noise import NoiseBank
 from buildex.rendering.pavements import paint_pavements
 from buildex.rendering.plan import Plan
-from buildex.rendering.plots import extent
+from buildex.rendering.plots import extent, till
 from buildex.rendering.roofs import Kit
 from buildex.rendering.shapes import Material, RoofSpec, assembled
 from buildex.rendering.styles import STYLES, USUAL, draw_ground
-from buildex.rendering.tillage import CROPS, paint_tillage, till
+from buildex.rendering.tillage import CROPS, paint_tillage
 from buildex.rendering.town import StyleName
 
 SMALL = RenderConfig(seed=1, width=40.0, height=30.0, style="town")

@@ -74,7 +74,7 @@ def fold(graph: onnx.ModelProto) -> None:
             numpy_helper.to_array(weights[name]).astype(np.float64)
             for name in (*first.input[1:], *second.input[1:])
         )
-        if w2.shape[2:] != (1, 1) or second.input[0] != first.output[0] or not _dense(second):
+        if w2.shape[2:] != (1, 1) or second.input[0] != first.output[0] or not _pixelwise(second):
             continue
         folded = (np.einsum("oi,ihwk->ohwk", w2[:, :, 0, 0], w1), w2[:, :, 0, 0] @ b1 + b2)
         for old, values in zip(second.input[1:], folded, strict=True):
@@ -89,7 +89,7 @@ def fold(graph: onnx.ModelProto) -> None:
             graph.graph.initializer.remove(weight)
 
 
-def _dense(node: onnx.NodeProto) -> bool:
+def _pixelwise(node: onnx.NodeProto) -> bool:
     """Whether a convolution answers every pixel and looks at none beside the image."""
     values = {one.name: list(one.ints) for one in node.attribute}
     return set(values.get("strides", [1])) == {1} and not any(values.get("pads", [0]))

@@ -14,11 +14,10 @@ from buildex.geo.footprints import repaired, to_rings
 from buildex.geo.rings import oriented
 from buildex.rendering.houses import court_house, draw_house, draw_lot, draw_shed
 from buildex.rendering.plan import Plan, axis_of
-from buildex.rendering.plots import extent, plots_of
+from buildex.rendering.plots import SMALLEST, extent, plots_of, till
 from buildex.rendering.ranges import build_ranges
 from buildex.rendering.shapes import Building, placement
 from buildex.rendering.styles import Style, pick
-from buildex.rendering.tillage import SMALLEST, till
 
 
 @dataclass(frozen=True)

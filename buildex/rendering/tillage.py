@@ -7,48 +7,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 import shapely
-from numpy.typing import NDArray
 from scipy import ndimage
 
-from buildex.geo.footprints import repaired, to_rings
+from buildex.geo.footprints import to_rings
 from buildex.rendering.canvas import Patch
 from buildex.rendering.noise import Field, smoothstep
 from buildex.rendering.plan import Plan, axis_of
-from buildex.rendering.plots import plots_of
 from buildex.rendering.roofs import Kit
 from buildex.rendering.styles import Ground, pick
 
 CROPS: Mapping[str, float] = {"bare": 5, "rows": 2.5, "stubble": 1, "water": 0.5}
-SMALLEST = 12.0  # square metres of a plot
-STEP = 2.0  # metres between the points of a border that bends
-
-
-def till(block: shapely.Polygon, rng: np.random.Generator) -> list[shapely.Polygon]:
-    """A block cut into plots whose borders bend alike, with strips of grass between them.
-
-    Args:
-        block: in metres.
-        rng: chance.
-    """
-    target = float(rng.choice([70.0, 160.0, 400.0, 900.0], p=[0.2, 0.35, 0.3, 0.15]))
-    reach, length = float(rng.uniform(0, 1.8)), float(rng.uniform(22, 60))
-    phase = rng.uniform(0, 2 * math.pi, 2)
-    gap = float(rng.uniform(0.1, 0.9))
-
-    def bend(points: NDArray[np.float64]) -> NDArray[np.float64]:
-        waves = np.sin(points[:, ::-1] * (2 * math.pi / length) + phase)
-        return np.asarray(points + reach * waves)
-
-    found: list[shapely.Polygon] = []
-    for plot in plots_of(block, target, rng):
-        bent = shapely.transform(shapely.segmentize(plot, STEP), bend)
-        for part in repaired(shapely.make_valid(bent).intersection(block).buffer(-gap)):
-            if part.area > SMALLEST:
-                found.append(part.simplify(0.05))
-    return found
 
 
 def paint_tillage(kit: Kit, plan: Plan, ground: Ground) -> None:
@@ -67,8 +39,7 @@ def paint_tillage(kit: Kit, plan: Plan, ground: Ground) -> None:
         if patch is None:
             continue
         earth = _earth(ground, grey, kit.rng)
-        soiled = Ground((earth, earth), ground.dry, ground.lush, ground.leaf, ground.paving)
-        color = painters[crop](kit, patch, turn, soiled)
+        color = painters[crop](kit, patch, turn, replace(ground, soil=(earth, earth)))
         laid = _bordered(kit, patch, plot)
         patch.level(laid)
         patch.raise_to(level, laid)
