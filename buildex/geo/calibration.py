@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 Scores = NDArray[np.float64]
 STEPS = 100  # of Newton's method, at most; it needs about ten
+HALVINGS = 40  # of one step: it is made shorter until what happened is no less likely
 RIDGE = 1e-3  # pull towards the identity: keeps separable data finite
 LEAST = 1e-6  # scores are kept so far from 0 and 1
 
@@ -46,7 +47,7 @@ IDENTITY = Calibration()
 
 
 def calibrated(scores: Scores, right: NDArray[np.bool_]) -> Calibration:
-    """The map that makes what happened likeliest.
+    """The map that makes what happened likeliest, by Newton's method with steps that never lose.
 
     Args:
         scores: (N,) of detections, 0..1.
@@ -63,15 +64,24 @@ def calibrated(scores: Scores, right: NDArray[np.bool_]) -> Calibration:
     target = np.where(right, (n_right + 1) / (n_right + 2), 1 / (n_wrong + 2))
     x = np.stack([_logit(scores), np.ones(len(scores))], axis=1)
     start = np.array([1.0, 0.0])
-    weights = start.copy()
+
+    def loss(weights: Scores) -> float:
+        z = x @ weights
+        pull = 0.5 * RIDGE * ((weights - start) ** 2).sum()
+        return float((np.logaddexp(0, z) - target * z).sum() + pull)
+
+    weights, best = start, loss(start)
     for _ in range(STEPS):
         chance = _logistic(x @ weights)
         gradient = x.T @ (chance - target) + RIDGE * (weights - start)
         curvature = (x * (chance * (1 - chance))[:, None]).T @ x + RIDGE * np.eye(2)
         step = np.linalg.solve(curvature, gradient)
-        weights = weights - step
-        if np.abs(step).max() < 1e-9:
+        # Far from the best, where chances are all but 0 or 1, a whole step leads farther away.
+        tried = (weights - step * 0.5**halved for halved in range(HALVINGS))
+        better = next(((loss(one), one) for one in tried if loss(one) < best), None)
+        if better is None:
             break
+        best, weights = better
     slope, offset = weights.tolist()
     return Calibration(slope, offset) if slope > 0 and np.isfinite(offset) else Calibration()
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from buildex.geo.calibration import Calibration, calibrated
+from buildex.geo.calibration import RIDGE, Calibration, calibrated
 
 
 def drawn(true: Calibration, number: int, seed: int = 0):
@@ -60,3 +60,34 @@ def test_scores_that_fall_with_being_right_are_left_alone():
 def test_a_slope_is_positive():
     with pytest.raises(ValueError, match="slope"):
         Calibration(slope=0.0)
+
+
+def penalised(found, scores, right):
+    """What is minimised, as Platt (1999) has it, and the ridge."""
+    n = int(right.sum())
+    target = np.where(right, (n + 1) / (n + 2), 1 / (len(right) - n + 2))
+    z = found.slope * np.log(scores / (1 - scores)) + found.offset
+    pull = 0.5 * RIDGE * ((found.slope - 1) ** 2 + found.offset**2)
+    return (np.logaddexp(0, z) - target * z).sum() + pull
+
+
+def test_detections_that_are_all_sure_are_fitted_too():
+    scores = np.repeat([0.97, 0.95, 0.93], [8, 4, 3])
+    right = np.array([True] * 11 + [False, True, False, False])
+    found = calibrated(scores, right)
+    assert found.slope == pytest.approx(3.03, abs=0.01)
+    assert found.offset == pytest.approx(-7.96, abs=0.01)
+
+
+@given(st.integers(0, 1000), st.floats(0.2, 0.9), st.integers(20, 130))
+def test_no_map_nearby_makes_what_happened_likelier(seed, least, number):
+    rng = np.random.default_rng(seed)
+    scores = rng.uniform(least, 0.99, number)
+    right = rng.random(number) < scores
+    found = calibrated(scores, right)
+    if found == Calibration():
+        return
+    here = penalised(found, scores, right)
+    for slope, offset in ((1e-2, 0), (-1e-2, 0), (0, 1e-2), (0, -1e-2)):
+        there = Calibration(max(found.slope + slope, 1e-6), found.offset + offset)
+        assert penalised(there, scores, right) >= here - 1e-9
