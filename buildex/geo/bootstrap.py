@@ -2,7 +2,8 @@
 
 Neighbouring buildings err alike, so what is drawn is blocks of ground and not buildings
 (a block bootstrap: Künsch 1989). Each scene is drawn from by itself, so intervals say how
-the figures of these scenes could vary, not how a model does in a town it has never seen.
+the figures of these scenes could vary, not how a model does in a town it has never seen. Scenes
+of a few blocks hardly vary by themselves, and not at all with one: these are drawn from together.
 """
 
 from __future__ import annotations
@@ -65,15 +66,28 @@ def draws(sizes: Sequence[int], replicates: int, rng: np.random.Generator) -> It
     """Rows of weights (r, B): how often each block is drawn; `replicates` rows in all.
 
     Args:
-        sizes: blocks of each scene; as many are drawn from each, with replacement.
+        sizes: blocks of each scene; as many are drawn from each, with replacement, but from all
+            that have fewer than `LEAST_BLOCKS` together.
         replicates: how many times.
         rng: where chance comes from.
     """
+    drawn = _drawn_together(sizes)
     step = max(1, PIECE // max(1, sum(sizes)))
     for low in range(0, replicates, step):
         rows = min(step, replicates - low)
-        parts = [rng.multinomial(n, np.full(n, 1 / n), size=rows) for n in sizes]
-        yield np.concatenate(parts, axis=1).astype(np.float64)
+        weights = np.zeros((rows, sum(sizes)))
+        for blocks in drawn:
+            n = len(blocks)
+            weights[:, blocks] = rng.multinomial(n, np.full(n, 1 / n), size=rows)
+        yield weights
+
+
+def _drawn_together(sizes: Sequence[int]) -> list[NDArray[np.int64]]:
+    """Which blocks are drawn from together: those of a scene, those of all small scenes."""
+    scenes = np.split(np.arange(sum(sizes)), np.cumsum(sizes)[:-1])
+    large = [blocks for blocks in scenes if len(blocks) >= LEAST_BLOCKS]
+    small = [blocks for blocks in scenes if 0 < len(blocks) < LEAST_BLOCKS]
+    return [*large, np.concatenate(small)] if small else large
 
 
 def intervals(

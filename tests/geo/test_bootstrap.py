@@ -41,13 +41,31 @@ def test_a_ratio_of_nothing_is_no_number():
     assert ratio(parts, wholes) == pytest.approx([0.5, np.nan, 0.0], nan_ok=True)
 
 
-@given(st.lists(st.integers(1, 30), min_size=1, max_size=4), st.integers(1, 40))
+@given(st.lists(st.integers(LEAST_BLOCKS, 30), min_size=1, max_size=4), st.integers(1, 40))
 @settings(max_examples=30)
 def test_each_scene_is_drawn_from_by_itself(sizes, replicates):
     weights = np.concatenate(list(draws(sizes, replicates, rng())))
     assert weights.shape == (replicates, sum(sizes))
     for low, high in zip(np.cumsum([0, *sizes[:-1]]), np.cumsum(sizes), strict=True):
         assert np.all(weights[:, low:high].sum(axis=1) == high - low)
+
+
+def test_scenes_of_few_blocks_are_drawn_from_together():
+    weights = np.concatenate(list(draws([1, 8, 2, 1], 50, rng())))
+    small = [0, 9, 10, 11]
+    assert np.all(weights[:, 1:9].sum(axis=1) == 8)
+    assert np.all(weights[:, small].sum(axis=1) == len(small))
+    assert weights[:, 0].std() > 0
+
+
+def test_scenes_of_one_block_each_are_not_sure():
+    some = evidence([9, 1, 5, 2, 7, 3], [0, 4, 1, 6, 2, 2], [1, 1, 3, 0, 5, 2])
+    found = intervals([F1], some, [1] * 6, 200, rng())["f1_50"]
+    assert found.low < values_of([F1], some)["f1_50"][0] < found.high
+    noisy = evidence([8, 3, 4, 4, 6, 2], [1, 3, 0, 8, 1, 3], [2, 0, 3, 1, 4, 2])
+    apart = differences([F1], (some, noisy), [1] * 6, 200, rng())["f1_50"]
+    assert apart.interval.low < 0 < apart.interval.high
+    assert not apart.real
 
 
 def test_scenes_together_are_their_blocks_together():
