@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import shapely
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from buildex.geo.footprints import Polygons
 
@@ -43,8 +44,9 @@ class Blocks:
         """The block (N,) of each point (N, 2); the nearest where it lies in none."""
         cells, mine = _cells(points, self.side), _packed(self.cells)
         found = np.searchsorted(mine, _packed(cells)).clip(max=len(mine) - 1)
-        for k in np.flatnonzero(mine[found] != _packed(cells)).tolist():
-            found[k] = np.argmin(((self.cells - cells[k]) ** 2).sum(axis=1))
+        lost = np.flatnonzero(mine[found] != _packed(cells))
+        if len(lost):
+            found[lost] = cKDTree(self.cells).query(cells[lost])[1]
         return np.asarray(found)
 
     def box(self, block: int) -> shapely.Polygon:

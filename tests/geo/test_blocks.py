@@ -33,6 +33,15 @@ def test_a_point_in_no_block_goes_to_the_nearest():
     assert blocks.of(np.array([[32.0, 4], [70, -8], [5, 5]])).tolist() == [0, 1, 0]
 
 
+def test_a_million_points_in_no_block_are_no_burden():
+    middles = (
+        np.stack(np.meshgrid(np.arange(100.0), np.arange(100.0)), axis=-1).reshape(-1, 2) + 0.5
+    )
+    blocks = Blocks.around(1.0, middles)
+    found = blocks.of(np.random.default_rng(0).uniform(200, 1000, (1_000_000, 2)))
+    assert set(found.tolist()) <= set(range(len(blocks)))
+
+
 def test_what_lies_on_a_line_belongs_to_the_block_above_it():
     side = 51.2
     blocks = Blocks.around(side, np.array([[side * 3 + 1, 1.0], [side * 2 + 1, 1.0]]))
