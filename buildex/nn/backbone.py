@@ -211,11 +211,29 @@ def freeze(encoder: nn.Module, stages: int, depthwise: bool) -> None:
             f"{stages} frozen stages, the encoder has {len(there)}",
             hint=f"use `--frozen-stages {len(there)}` or less",
         )
-    last = there[stages - 1]["module"] if stages else ""
-    named = list(encoder.named_parameters())
-    ends = [i for i, (name, _) in enumerate(named) if last and name.startswith(f"{last}.")]
-    until = ends[-1] if ends else -1
-    for index, (_, parameter) in enumerate(named):
+    first = _parameters_until(encoder, there[stages - 1]["module"]) if stages else 0
+    for index, parameter in enumerate(encoder.parameters()):
         one_channel = parameter.ndim == 4 and parameter.shape[1] == 1
-        if index <= until or (depthwise and one_channel):
+        if index < first or (depthwise and one_channel):
             parameter.requires_grad_(False)
+
+
+def _parameters_until(encoder: nn.Module, stage: str) -> int:
+    """How many parameters an encoder has up to the end of a stage, which may have none itself.
+
+    Raises:
+        ConfigError: if there is no module of that name.
+    """
+    flat = stage.replace(".", "_")  # as timm names them where it puts stages side by side
+    count, reached = 0, False
+    for name, module in encoder.named_modules():
+        within = any(f"{name}.".startswith(f"{one}.") for one in (stage, flat))
+        if reached and not within:
+            return count
+        reached = reached or within
+        count += len(list(module.parameters(recurse=False)))
+    if not reached:
+        raise ConfigError(
+            f"this encoder's stage `{stage}` cannot be frozen", hint="use `--frozen-stages 0`"
+        )
+    return count

@@ -110,3 +110,20 @@ def test_frozen_statistics_stay_while_scale_and_shift_learn():
     assert norm.running_mean.tolist() == [0, 0, 0]
     assert norm.weight.grad is not None
     assert model.training
+
+
+@pytest.mark.parametrize(
+    ("name", "stages", "first", "later"),
+    [
+        ("resnet18", 1, "conv1.", "layer1."),  # its first stage is a ReLU
+        ("resnet18", 2, "layer1.", "layer2."),
+        ("convnext_atto", 1, "stages_0.", "stages_1."),  # timm's name of it is stages.0
+    ],
+)
+def test_stages_are_frozen_whatever_timm_calls_them(name, stages, first, later):
+    encoder = create_encoder(name)
+    freeze(encoder, stages, depthwise=False)
+    assert not any(one.startswith(first) for one in learning(encoder))
+    every = {one for one, _ in encoder.named_parameters() if one.startswith(later)}
+    assert every
+    assert every <= learning(encoder)
