@@ -17,7 +17,7 @@ import math
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -99,6 +99,7 @@ def train(
     if config.init and not checkpoint:
         start_from(module.network, find_model(config.init))
     loaders = Loaders(scenes, config.feeding)
+    ancestors = _ancestors(config, going_on=checkpoint is not None)
     if checkpoint is None and first_process():
         prepare_run(config)
     if not len(loaders.tiles):
@@ -106,7 +107,7 @@ def train(
     fitted = fit(module, loaders, config.loop, checkpoint, track, tell)
     model = config.output / "model"
     if first_process():
-        provenance = {"hardware": made_on, **_provenance(config, datasets, fitted)}
+        provenance = {"hardware": made_on, **_provenance(config, datasets, fitted, ancestors)}
         save_model(module.network, _card(config, learning.gsd, fitted, provenance), model)
         if config.graphs:
             _write_graphs(model, tell)
@@ -133,8 +134,10 @@ def check_run(config: TrainConfig) -> Path | None:
     """Whether the run can begin, touching nothing; the checkpoint to go on from, if any.
 
     Raises:
-        OutputError: if the run exists and neither `resume` nor `overwrite` is set.
+        OutputError: if the run exists and neither `resume` nor `overwrite` is set, or holds the
+            model to start from.
         TrainingError: if there is no checkpoint to go on from.
+        ModelError: if there is no such model to start from.
     """
     run, last = config.output, config.output / "checkpoints" / "last.ckpt"
     if config.resume:
@@ -151,6 +154,11 @@ def check_run(config: TrainConfig) -> Path | None:
             )
         if not (run / "config.toml").is_file():
             raise OutputError(f"`{run}` is not a training run", hint="name another folder")
+        if config.init and find_model(config.init).resolve().is_relative_to(run.resolve()):
+            raise OutputError(
+                f"`{config.init}` lies in `{run}`, which would be overwritten",
+                hint="write the new run into another folder",
+            )
     return None
 
 
@@ -162,6 +170,8 @@ def prepare_run(config: TrainConfig) -> None:
     (run / "checkpoints").mkdir(parents=True)
     table = dataclasses.asdict(config)
     table["datasets"] = [str(path.resolve()) for path in config.datasets]
+    if config.init and Path(config.init).is_dir():
+        table["init"] = str(Path(config.init).resolve())
     del table["resume"], table["overwrite"], table["output"]
     (run / "config.toml").write_text(to_toml(table), encoding="utf-8")
 
@@ -192,7 +202,12 @@ def _card(config: TrainConfig, gsd: float, fitted: Fitted, provenance: dict[str,
     )  # fmt: skip
 
 
-def _provenance(config: TrainConfig, datasets: Sequence[Dataset], fitted: Fitted) -> dict[str, Any]:
+def _provenance(
+    config: TrainConfig,
+    datasets: Sequence[Dataset],
+    fitted: Fitted,
+    ancestors: Mapping[str, str],
+) -> dict[str, Any]:
     return {
         "buildex": buildex.__version__,
         "commit": _commit(),
@@ -200,17 +215,25 @@ def _provenance(config: TrainConfig, datasets: Sequence[Dataset], fitted: Fitted
         "hours": round(fitted.hours, 3),
         "steps": fitted.steps,
         "torch": version("torch"),
-        **_ancestors(config),
+        **ancestors,
         "datasets": [dataset.fingerprint for dataset in datasets],
         "scenes": sorted({scene.name for dataset in datasets for scene in dataset.scenes}),
     }
 
 
-def _ancestors(config: TrainConfig) -> dict[str, str]:
-    """Where the first weights came from: a model has its encoder's from its own beginning."""
+def _ancestors(config: TrainConfig, going_on: bool) -> dict[str, str]:
+    """Where the first weights came from: a model has its encoder's from its own beginning.
+
+    A run that goes on needs its first model no more: where it is gone, its name is what is known.
+    """
     if config.init is None:
         return {"encoder_weights": Path(config.pretrained).name, "init": ""}
-    card = read_card(find_model(config.init))
+    try:
+        card = read_card(find_model(config.init))
+    except ModelError:
+        if not going_on:
+            raise
+        return {"encoder_weights": "", "init": config.init}
     encoder = str(card.provenance.get("encoder_weights", ""))
     return {"encoder_weights": encoder, "init": f"{card.name} version {card.version}"}
 

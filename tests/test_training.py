@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -222,6 +223,28 @@ def test_training_can_start_from_a_model(dataset, trained, tmp_path):
     card = read_toml(tmp_path / "run" / "model" / "model.toml")
     assert card["provenance"]["init"] == "buildex-model version 1"
     assert card["provenance"]["encoder_weights"] == "none"  # as the first model's were
+
+
+def test_a_run_does_not_begin_from_the_model_that_it_would_replace(dataset, trained, tmp_path):
+    _, first, _ = trained
+    shutil.copytree(first.run, tmp_path / "run")
+    inside = tmp_path / "run" / "model"
+    with pytest.raises(OutputError, match="would be overwritten"):
+        train(config(dataset, tmp_path / "run", init=str(inside), overwrite=True))
+    assert (inside / "model.toml").is_file()
+
+
+def test_a_run_goes_on_where_its_first_model_is_gone(dataset, trained, tmp_path, monkeypatch):
+    _, first, _ = trained
+    shutil.copytree(first.model, tmp_path / "mine")
+    monkeypatch.chdir(tmp_path)
+    run = tmp_path / "run"
+    train(config(dataset, run, steps=2, init="mine"))
+    assert read_toml(run / "config.toml")["init"] == str(tmp_path / "mine")
+    shutil.rmtree(tmp_path / "mine")
+    train(config(dataset, run, steps=4, init="mine", resume=True))
+    made = read_toml(run / "model" / "model.toml")["provenance"]
+    assert (made["steps"], made["init"]) == (4, "mine")
 
 
 def test_a_model_of_another_make_is_no_start(dataset, trained, tmp_path):
