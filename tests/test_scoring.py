@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyogrio
 import pyproj
 import pytest
 import shapely
@@ -444,6 +445,21 @@ def test_order_of_points_and_of_buildings_changes_nothing(start, backwards, orde
     again = np.array([redrawn(moved[k]) for k in order], dtype=object)
     first, second = compared(moved, TRUTH).figures, compared(again, TRUTH).figures
     assert second == pytest.approx(first, abs=2e-3, nan_ok=True)
+
+
+def test_a_prediction_without_a_score_comes_last_and_has_none(tmp_path):
+    truth = write(tmp_path / "truth.gpkg", TRUTH)
+    path, layers = tmp_path / "some.gpkg", tmp_path / "layers.gpkg"
+    found = np.array([0.9, 0.8, np.nan])
+    write_footprints(path, Footprints(SHIFTED, UTM, {"score": found}))
+    config = ScoreConfig(gsd=0.5, bootstrap=0, incomplete_truth=True)
+    files = SceneFiles(name="town", predictions=path, truth=truth)
+    report = score_scenes([files], config, layers=layers)
+    assert [c.score for c in report.candidates] == [None]
+    json.dumps(report.as_dict(), allow_nan=False)
+    assert "inf" not in report.text()
+    false = pyogrio.read_dataframe(layers, layer="false")
+    assert false["score"].isna().all()
 
 
 def test_an_incomplete_truth_leaves_only_fair_figures():
