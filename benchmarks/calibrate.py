@@ -42,6 +42,10 @@ def main() -> None:
     given = parser.parse_args()
     model = open_model(str(given.model), views=1, calibrated=False)
     scores, right, labels = detections(model.segmenter, given.scene)
+    if not len(scores):
+        raise SystemExit(
+            f"calibrate: `{given.model}` draws nothing of score {LOWEST} or more there"
+        )
     found = calibrated(scores, right)
     print(f"{len(scores)} buildings from score {LOWEST}, {right.mean():.0%} of them right; {found}")
     chances = found.chances(scores)

@@ -8,6 +8,7 @@ torch, so that a model can be listed, opened and used without it.
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -191,6 +192,14 @@ class ModelCard:
     std: tuple[float, ...] = ()
     provenance: dict[str, Any] = field(default_factory=dict)
     validation: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        slope, offset = self.calibration
+        if not (0 < slope < math.inf and math.isfinite(offset)):
+            raise ConfigError(
+                f"calibration is {list(self.calibration)}",
+                hint="use a slope above 0 and an offset, as `benchmarks/calibrate.py` writes them",
+            )
 
 
 def card_text(card: ModelCard) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from buildex.card import CARD, card_text, read_card
-from buildex.errors import ConfigError
+from buildex.errors import ConfigError, ModelError
 from buildex.geo.calibration import Calibration
 from buildex.io.zoo import DEFAULT_MODEL, find_model
 from buildex.predicting import ModelOpener, open_model
@@ -28,6 +28,17 @@ def test_a_model_s_card_says_what_its_scores_mean(tmp_path):
     assert raw.segmenter.threshold == 0.45
     assert raw.identity != open_model(str(folder)).identity
     assert ModelOpener.of(str(folder), "cpu", raw)().threshold == 0.45  # on a worker, too
+
+
+@pytest.mark.parametrize("numbers", [(0.0, 0.0), (-1.0, 0.0), (2.0, float("nan"))])
+def test_a_card_whose_chances_do_not_rise_is_damaged(tmp_path, numbers):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    text = (find_model(DEFAULT_MODEL) / CARD).read_text(encoding="utf-8")
+    line = next(one for one in text.splitlines() if one.startswith("calibration"))
+    (folder / CARD).write_text(text.replace(line, f"calibration = {list(numbers)}"), "utf-8")
+    with pytest.raises(ModelError, match="is damaged: calibration"):
+        open_model(str(folder))
 
 
 def with_card(folder, **changes):
