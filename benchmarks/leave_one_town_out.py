@@ -9,7 +9,8 @@ a GPU: put its WORK here). Of each town that is left out no tile is learnt from,
 chooses weights or threshold: the last (averaged) weights are taken, and `--threshold` is the same
 for all. `--first-steps` of all four are one and the same: they see rendered towns alone. The
 drawing goes through predict's and score's own paths. Interrupted, the same command goes on;
-WORK/TOWN holds figures, layers and an overlay of each scene.
+WORK/TOWN/at-T holds figures, layers and an overlay of each scene for threshold T, with `--views N`
+WORK/TOWN/at-T-views-N.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def main() -> None:
     rows: dict[str, dict[str, dict[str, float | None]]] = {}
     begun = begin(given)
     for town in (town for town in given.towns if town != NONE):
-        done = given.work / town / f"figures{'' if given.views is None else given.views}.json"
+        done = drawn_in(given, town) / "figures.json"
         if not done.is_file():
             say(f"without {town}")
             figures = left_out(town, [scenes[name] for name in TOWNS[town]], begun, given)
@@ -60,11 +61,18 @@ def main() -> None:
     print(table(rows))
 
 
+def drawn_in(given: argparse.Namespace, town: str) -> Path:
+    """Where what is drawn of a town is kept: by what decides it, beside the network."""
+    looks = "" if given.views is None else f"-views-{given.views}"
+    folder: Path = given.work / town / f"at-{given.threshold:g}{looks}"
+    return folder
+
+
 def left_out(
     town: str, scenes: Sequence[Path], begun: Mapping[str, object], given: argparse.Namespace
 ) -> dict[str, dict[str, float | None]]:
     """Figures of each of a town's scenes, drawn by a network that has not seen the town."""
-    folder = given.work / town
+    folder = drawn_in(given, town)
     folder.mkdir(parents=True, exist_ok=True)
     model = open_model(str(run_of(town, begun, given)), given.device, views=given.views)
     figures: dict[str, dict[str, float | None]] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib
 from pathlib import Path
 
@@ -58,3 +59,12 @@ def test_what_all_begin_with_has_seen_no_town(training):
     assert first.weight("town-1003") == 1.0
     assert not any(first.weight(scene) for scenes in training.TOWNS.values() for scene in scenes)
     assert first.weight("dhaka-0") == 0.0
+
+
+def test_what_was_drawn_otherwise_is_kept_apart(bench, tmp_path):
+    def folder(threshold, views=None):
+        given = argparse.Namespace(work=tmp_path, threshold=threshold, views=views)
+        return bench.drawn_in(given, "kampala")
+
+    assert len({folder(0.5), folder(0.45), folder(0.5, 2), folder(0.5, 1)}) == 4
+    assert folder(0.5) == tmp_path / "kampala" / "at-0.5"
