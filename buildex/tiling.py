@@ -8,6 +8,7 @@ depends on the inputs and the options alone.
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -302,7 +303,7 @@ def _quota(others: int, share: float, available: int) -> int:
     """How many background tiles make up a share of all, beside so many others."""
     if share >= 1:
         return available
-    return min(available, round(others * share / (1 - share)))
+    return min(available, math.floor(others * share / (1 - share) + 1e-9))
 
 
 def _draw(cutter: Cutter, job: Job) -> bytes:

@@ -6,6 +6,8 @@ import pytest
 import rasterio
 import shapely
 from affine import Affine
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 from pycocotools.coco import COCO
 
@@ -22,7 +24,7 @@ from buildex.geo.footprints import Footprints
 from buildex.io import cutter
 from buildex.io.dataset import Dataset
 from buildex.io.vector import write_footprints
-from buildex.tiling import TileConfig, tile
+from buildex.tiling import TileConfig, _quota, tile
 from tests.io.made import HOUSES, ORIGIN, UTM, houses, picture, write_raster, write_scene
 
 SMALL = {"size": 128, "overlap": 28, "negatives": 1.0, "workers": 1}
@@ -249,6 +251,13 @@ def test_no_more_background_than_its_share(scene, tmp_path):
     assert counts[0.0][1] == 0
     assert counts[0.5] == (2 * built, built)
     assert counts[1.0][0] > counts[0.5][0]
+
+
+@given(st.integers(0, 200), st.floats(0, 0.99))
+def test_background_never_exceeds_its_share(others, share):
+    drawn = _quota(others, share, 10**6)
+    assert drawn <= share * (others + drawn) + 1e-6
+    assert drawn + 1 > share * (others + drawn + 1) - 1e-6  # one more would be too many
 
 
 def test_splits_share_no_pixel_and_no_building(tmp_path):
