@@ -5,7 +5,7 @@
 Labels are drawn by hand and may lie off even on scenes that count as aligned: the row of
 shift 0 shows what is found there. `error` is by how much what is found changed otherwise
 than by the shift put in; `off` is the distance to the shift put in. Rows `nonsense` move
-labels so far (12 to 40 m) that no shift within reach brings them back: they have to be
+labels so far (17 to 39 m) that no shift within reach brings them back: they have to be
 refused. `halves` is the distance between the estimates of two random halves of the
 buildings, in units of the standard error that the two state (about 1.2 in the median if
 what is stated is right).

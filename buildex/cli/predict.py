@@ -73,7 +73,7 @@ FORMATS = ("gpkg", "geojson", "fgb", "parquet", "shp")
     type=click.Choice(PRECISIONS),
     default="auto",
     show_default=True,
-    help="In what: auto is the fastest; fp32 draws the same on every machine.",
+    help="In what: auto is the fastest; fp32 draws the same everywhere, but for rounding.",
 )
 @click.option(
     "--views",

@@ -130,7 +130,7 @@ def _pixels() -> list[Figure]:
         Figure("pixel_recall", "recall", at, HIGHER, of=_of_both("px_tp", "px_fn"), fair=True),
         Figure("pixel_boundary_iou", "boundary IoU, pooled", at, HIGHER, of=_iou(*bands)),
         Figure("c_iou_tiles", "C-IoU, mean over tiles", at, HIGHER, of=_share("tile_c_iou", tiles)),
-        Figure("ssim", "SSIM, mean over tiles", at, HIGHER, of=_share("ssim", "ssim_windows")),
+        Figure("ssim", "SSIM, mean over windows", at, HIGHER, of=_share("ssim", "ssim_windows")),
     ]
 
 

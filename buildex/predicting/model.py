@@ -79,7 +79,7 @@ def open_model(
         runtime: auto takes the model's graphs on a CPU, and torch on a GPU or where the
             model has no graphs.
         precision: auto is the fastest that the model and the processor have; fp32 draws the
-            same everywhere.
+            same everywhere, but for rounding.
         views: how often each tile is looked at (`geo.views.VIEWS`); else as the model's card says.
         calibrated: whether scores are chances, where its card knows how; else as the
             network says them.

@@ -66,7 +66,9 @@ class PredictConfig:
     overlap: int = field(default=128, metadata={"help": "Pixels that neighbouring tiles share."})
     threshold: float | None = field(
         default=None,
-        metadata={"help": "Score from which a building is drawn, 0 to 1; else the model's own."},
+        metadata={
+            "help": "Score from which a building is drawn, above 0, up to 1; else the model's own."
+        },
     )
     grouping: GroupingMethod = field(
         default="contour",
@@ -105,7 +107,7 @@ class PredictConfig:
 
     def __post_init__(self) -> None:
         if self.threshold is not None and not 0 < self.threshold <= 1:
-            raise ConfigError(f"threshold is {self.threshold}", hint="use a number from 0 to 1")
+            raise ConfigError(f"threshold is {self.threshold}", hint="use more than 0, up to 1")
         if self.batch_size < 1:
             raise ConfigError(f"batch size is {self.batch_size}", hint="use 1 or more")
         for name in ("gap", "min_area"):
