@@ -15,6 +15,7 @@ from buildex.io import overpass
 from buildex.io.crs import WGS84
 from buildex.io.layers import Table
 from buildex.io.osm import CREDIT
+from buildex.io.output import check_apart
 from buildex.io.source import valid_bounds
 from buildex.io.vector import RepairCounts, buildings_of, check_output, write_footprints
 
@@ -112,6 +113,7 @@ def fetch(place: str, out: Path, config: OsmConfig, track: Track = silent) -> Os
         BuildexError: of the kind that says what is wrong; nothing is written then.
     """
     check_output(out, config.overwrite)
+    check_apart(out, place)
     bounds = parse_bounds(place) or valid_bounds(place, config.crs)
     endpoint = overpass.Endpoint(
         url=config.endpoint,

@@ -12,10 +12,10 @@ import click
 
 from buildex.cli.console import result, say, track
 from buildex.cli.options import collect, config_options
-from buildex.errors import RasterError
+from buildex.errors import OutputError, RasterError
 from buildex.geo.views import VIEWS
 from buildex.io.cluster import own_workers, workers_at
-from buildex.io.output import check_file
+from buildex.io.output import check_apart, check_file
 from buildex.io.raster import CACHE_MB
 from buildex.predicting import (
     Crew,
@@ -114,9 +114,13 @@ def command(
     if workers is not None and scheduler is not None:
         raise click.UsageError("give `--workers` or `--scheduler`, not both")
     config = collect(PredictConfig, options)
+    if not all(mosaics):
+        raise click.UsageError("a mosaic's path is empty")
     several = len(mosaics) > 1 or Path(mosaics[0]).is_dir()
     if several and preview is not None:
         raise click.UsageError("`--preview` draws one mosaic")
+    if several and output is not None and output.suffix[1:] in FORMATS and not output.is_dir():
+        raise click.UsageError("several mosaics make a folder of layers: give `-o FOLDER`")
     paths = mosaics_in(mosaics) if several else list(mosaics)
     opened = open_model(model, device, runtime, precision, views)
     if output is None or dry_run:
@@ -173,7 +177,10 @@ def _drawn(
     as_json: bool,
 ) -> None:
     if preview is not None:
-        check_file(preview, overwrite=True)
+        if preview.suffix.lower() != ".png":
+            raise OutputError(f"preview `{preview}` is a PNG", hint="end its name in .png")
+        check_file(preview, config.overwrite)
+        check_apart(preview, mosaic, output, config.aoi)
     report = predict(
         mosaic,
         output,

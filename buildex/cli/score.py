@@ -12,7 +12,7 @@ from buildex.cli.console import result, say, track
 from buildex.cli.offset import asked_offset, offset_options
 from buildex.cli.options import collect, config_options
 from buildex.errors import ConfigError
-from buildex.io.output import check_file
+from buildex.io.output import check_apart, check_file
 from buildex.io.styled import check_layers
 from buildex.scoring import (
     CompareReport,
@@ -25,6 +25,7 @@ from buildex.scoring import (
 )
 
 FILE = click.Path(path_type=Path)
+FILES = ("predictions", "truth", "aoi", "mosaic", "compare")
 
 
 @click.command(
@@ -89,6 +90,8 @@ def command(
         raise click.UsageError(str(error)) from None
     if as_json and as_csv:
         raise click.UsageError("--json and --csv are two forms of one report: choose one")
+    if mosaic and not report:
+        raise click.UsageError("--mosaic is for the pictures of --report")
     chosen = _scenes(files, scenes, pair, aoi, mosaic)
     offset = _offset(chosen, options)
     onto = offset.moved if offset is not None and options["apply_offset"] else None
@@ -100,10 +103,13 @@ def command(
         compared = compare_scenes(chosen, config, track, onto=onto)
         _show(compared, as_json, as_csv, offset, applied=onto is not None)
         return
+    given = [getattr(scene, name) for scene in chosen for name in FILES]
     if report is not None:
         check_file(report, overwrite)
+        check_apart(report, layers, scenes, *given)
     if layers is not None:
         check_layers(layers, overwrite)
+        check_apart(layers, scenes, *given)
     found = score_scenes(
         chosen, config, page=report, layers=layers, credit=credit, track=track, onto=onto
     )

@@ -41,6 +41,22 @@ def check_file(path: str | Path, overwrite: bool = False) -> None:
     check_output(path, overwrite)
 
 
+def check_apart(output: str | Path, *others: str | Path | None) -> None:
+    """Make sure that an output is none of the files that the same run reads or writes.
+
+    Args:
+        output: where something is to be written.
+        others: paths, URLs and what GDAL opens; None is passed over.
+
+    Raises:
+        OutputError: if it is one of them, by whatever path.
+    """
+    place = Path(output).resolve()
+    for other in others:
+        if other is not None and Path(other).resolve() == place:
+            raise OutputError(f"`{output}` is needed by this run itself", hint="write elsewhere")
+
+
 def clear_beside(path: Path) -> None:
     """Remove what a killed program left of writing beside `path`; nobody may write there now."""
     path = path.absolute()

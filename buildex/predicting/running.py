@@ -17,7 +17,7 @@ from buildex.config import Track, silent
 from buildex.geo.footprints import Footprints, sound
 from buildex.io.crs import reprojected
 from buildex.io.journal import Journal, SeenRow
-from buildex.io.output import clear_beside
+from buildex.io.output import check_apart, clear_beside
 from buildex.io.portions import check_output, layer_crs, placed, to_batch, write_layer
 from buildex.io.raster import small_cache
 from buildex.io.sighted import from_table, to_table
@@ -66,6 +66,7 @@ def predict(
     started = time.perf_counter()
     going_on = Journal.of(output).is_file() and not config.restart
     check_output(output, config.overwrite or going_on)
+    check_apart(output, mosaic_path, config.aoi)
     place = mosaic_path if crew is None else everywhere_known(mosaic_path)
     with small_cache(), opened(place, config, segmenter.gsd) as mosaic:
         survey = Survey.of(

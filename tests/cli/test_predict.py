@@ -80,3 +80,69 @@ def test_ctrl_c_is_one_line_that_says_how_to_go_on(mosaic, tmp_path, monkeypatch
     assert done.exit_code == 130
     (line,) = done.stderr.splitlines()
     assert "the same command goes on" in line
+
+
+@pytest.mark.parametrize("given", ["mosaic", "output", "aoi"])
+def test_a_preview_writes_over_nothing_of_the_run(mosaic, tmp_path, given):
+    png = mosaic.rename(tmp_path / "mosaic.png")  # GDAL does not mind
+    area = tmp_path / "aoi.png"
+    area.write_bytes(b"area")
+    paths = {"mosaic": png, "output": tmp_path / "out.png", "aoi": area}
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    done = call(png, "-o", paths["output"], "--aoi", area, "--preview", paths[given], "--overwrite")
+    assert done.exit_code == 1
+    assert "is needed by this run itself" in done.stderr
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_layer_is_not_written_over_its_area(mosaic, tmp_path):
+    area = tmp_path / "area.gpkg"
+    area.write_bytes(b"area")
+    done = call(mosaic, "-o", area, "--aoi", tmp_path / "." / "area.gpkg", "--overwrite")
+    assert done.exit_code == 1
+    assert "is needed by this run itself" in done.stderr
+    assert area.read_bytes() == b"area"
+
+
+def test_a_preview_is_a_png_and_one_that_is_there_is_kept(mosaic, tmp_path):
+    done = call(mosaic, "-o", tmp_path / "out.gpkg", "--preview", tmp_path / "p.jpg")
+    assert done.exit_code == 1
+    assert ".png" in done.stderr
+    (tmp_path / "p.png").write_bytes(b"mine")
+    done = call(mosaic, "-o", tmp_path / "out.gpkg", "--preview", tmp_path / "p.png")
+    assert done.exit_code == 1
+    assert "exists already" in done.stderr
+    assert (tmp_path / "p.png").read_bytes() == b"mine"
+
+
+def test_an_empty_path_is_no_folder_of_mosaics(mosaic, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = call("", "-o", "out")
+    assert done.exit_code == 2
+    assert "is empty" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["mosaic.tif"]
+
+
+def test_several_mosaics_need_a_folder(mosaic, tmp_path):
+    done = call(mosaic, mosaic, "-o", tmp_path / "out.gpkg")
+    assert done.exit_code == 2
+    assert "FOLDER" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["mosaic.tif"]
+
+
+def test_a_shapefile_s_short_names_are_no_warning(mosaic, tmp_path, recwarn):
+    done = call(mosaic, "-o", tmp_path / "out.shp")
+    assert done.exit_code == 0, done.output
+    assert not [w for w in recwarn if "laundered" in str(w.message)]
+
+
+def test_pixels_that_no_mosaic_has_are_refused(mosaic, tmp_path):
+    done = call(mosaic, "-o", tmp_path / "out.gpkg", "--gsd", "1e-6")
+    assert done.exit_code == 1
+    assert "coarser `--gsd`" in done.stderr
+
+
+def test_a_crs_that_is_none_is_told_even_where_it_is_not_needed(mosaic, tmp_path):
+    done = call(mosaic, "-o", tmp_path / "out.gpkg", "--crs", "nonsense")
+    assert done.exit_code == 1
+    assert "`nonsense`" in done.stderr
