@@ -22,7 +22,15 @@ from buildex.io.cutter import CutRules, Cutter, Job, cut_all
 from buildex.io.dataset import INDEX
 from buildex.io.output import check_output
 from buildex.io.partial import Partial
-from buildex.io.scenes import LabelledScene, SceneFiles, TilingGrid, paired, read_scenes
+from buildex.io.scenes import (
+    LabelledScene,
+    SceneFiles,
+    TilingGrid,
+    is_name,
+    named,
+    paired,
+    read_scenes,
+)
 from buildex.io.stac import read_catalog
 from buildex.io.vector import RepairCounts
 from buildex.io.writer import CutTile, write_dataset
@@ -96,11 +104,12 @@ class TileConfig:
     def __post_init__(self) -> None:
         parse_split(self.split)
         checks = {
-            "size": self.size >= 32,
-            "gsd": self.gsd > 0,
+            "size": 32 <= self.size <= 8192,
+            "gsd": 0 < self.gsd < math.inf,
             "overlap": 0 <= self.overlap < self.size,
-            "block": self.block > 0,
-            "guard": self.guard >= 0,
+            "block": 0 < self.block < math.inf,
+            "guard": 0 <= self.guard < math.inf,
+            "name": all(is_name(name) for name in self.name),
             "negatives": 0 <= self.negatives <= 1,
             "min-kept": 0 <= self.min_kept <= 1,
             "min-valid": 0 <= self.min_valid <= 1,
@@ -232,7 +241,7 @@ def _files(mosaics: Sequence[str | Path], labels: Labels, config: TileConfig) ->
         [scene.mosaic for scene in catalog] or [str(path) for path in mosaics],
         [scene.labels for scene in catalog] or [str(path) for path in labels],
         [str(path) for path in config.aoi],
-        [scene.name for scene in catalog] or config.name,
+        [named(scene.name) for scene in catalog] or config.name,
     )
 
 

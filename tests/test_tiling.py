@@ -1,4 +1,5 @@
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -402,6 +403,13 @@ def test_only_a_dataset_is_replaced(scene, tmp_path):
         {"workers": 0},
         {"split": "random"},
         {"guard": -1.0},
+        {"gsd": math.inf},
+        {"size": 1_000_000},
+        {"block": math.inf},
+        {"name": ("../../elsewhere",)},
+        {"name": ("a/b",)},
+        {"name": (".hidden",)},
+        {"name": ("",)},
     ],
 )
 def test_settings_check_themselves(wrong):

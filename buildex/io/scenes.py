@@ -112,7 +112,7 @@ def read_scenes(files: Sequence[SceneFiles], tiling: TilingGrid) -> list[Labelle
         if not any(scene.keys for scene in own):
             raise VectorError(
                 f"labels `{labels}` do not overlap the mosaic",
-                hint="check that both lie in the same place and their CRS is right",
+                hint="check that it has buildings, that both lie in the same place, and their CRS",
             )
     return scenes
 
@@ -222,11 +222,20 @@ def _sha256(path: str) -> str | None:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def is_name(name: str) -> bool:
+    """Whether files and folders can be named after a scene of that name."""
+    return bool(name) and not name.startswith(".") and not set("/\\") & set(name)
+
+
+def named(text: str) -> str:
+    """A name for a scene from any text."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.") or "scene"
+
+
 def _name(mosaic: str) -> str:
     """A scene's name: of the folder if the file is called `mosaic`, else of the file."""
     path = Path(mosaic.partition("?")[0])
-    own = path.absolute().parent.name if path.stem == "mosaic" else path.stem
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", own).strip("-.") or "scene"
+    return named(path.absolute().parent.name if path.stem == "mosaic" else path.stem)
 
 
 def _unique(name: str, taken: Sequence[str]) -> str:
