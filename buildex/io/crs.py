@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import pyproj
 from numpy.typing import NDArray
@@ -35,6 +37,12 @@ def named(crs: pyproj.CRS) -> str:
     """`AUTHORITY:CODE` where the CRS has one, else its WKT."""
     authority = crs.to_authority(min_confidence=100)
     return ":".join(authority) if authority else str(crs.to_wkt())
+
+
+@lru_cache(maxsize=32)
+def in_degrees(crs: str) -> bool:
+    """Whether coordinates are longitude and latitude."""
+    return bool(parsed(crs).is_geographic)
 
 
 def reprojected(points: Points, source: str, target: str) -> Points:

@@ -25,6 +25,7 @@ from rasterio.errors import RasterioError
 from rasterio.io import MemoryFile
 from rasterio.windows import Window
 
+from buildex.errors import RasterError
 from buildex.geo.boxes import PixelBox
 from buildex.geo.grid import Grid, snapped_grid
 from buildex.io import output
@@ -42,6 +43,7 @@ MAX_SOURCE_SIDE = 2048  # source pixels that one block may need along a side
 MAX_BEND = 0.02  # pixels by which a block may miss its place
 CACHED_BLOCKS = 64
 CACHE_MB = 256
+FINEST = 64  # times as fine as its own pixels a mosaic is read, at most
 
 
 @contextmanager
@@ -108,12 +110,18 @@ class Mosaic:
             coarsest: ... than to pixels of so many metres.
 
         Raises:
-            RasterError: if it is missing, no raster, empty, not georeferenced, or not RGB.
+            RasterError: if it is missing, no raster, empty, not georeferenced, or not RGB, or
+                far coarser than what is asked for.
             CrsError: if it has no CRS that ties it to the Earth.
         """
         source = describe(str(path), gsd, crs)
         # To a millimetre: crops of one mosaic must not differ in the last digits.
         gsd = max(gsd, round(min(share * source.native_gsd, coarsest), 3))
+        if gsd * FINEST < source.native_gsd:
+            raise RasterError(
+                f"`{path}` has pixels of {source.native_gsd:.2g} m, and is asked for {gsd:g} m",
+                hint="use a coarser `--gsd`",
+            )
         low, high = source.outline.min(axis=0), source.outline.max(axis=0)
         bounds = float(low[0]), float(low[1]), float(high[0]), float(high[1])
         return cls(source, snapped_grid(source.metric_crs, bounds, gsd, step))
@@ -178,6 +186,12 @@ class Mosaic:
         """Where there may be ground, if a coarse overview tells it."""
         return GroundMap.of(self._source, self.grid)
 
+    @property
+    def _middle(self) -> float:
+        """The file's own x in its middle."""
+        west, _, east, _ = self._source.grid.bounds
+        return (west + east) / 2
+
     def _origin(self) -> tuple[int, int]:
         """The grid's origin in pixels from the CRS's, modulo the side of a block."""
         t = self.grid.transform
@@ -187,7 +201,8 @@ class Mosaic:
         """The side of a block, halved until blocks are flat in the file's CRS."""
         x, y = self.grid.width // 2, self.grid.height // 2
         block = self.grid.crop(PixelBox(x, y, x + side, y + side))
-        if side == SMALLEST_BLOCK or flattened(block, self.source_crs)[1] <= MAX_BEND:
+        bend = flattened(block, self.source_crs, self._middle)[1]
+        if side == SMALLEST_BLOCK or bend <= MAX_BEND:
             return side
         return self._flat(side // 2)
 
@@ -203,7 +218,7 @@ class Mosaic:
     def _resampled(self, target: Grid) -> tuple[Pixels, Mask] | None:
         """Pixels of a block and which are valid; None where the mosaic does not reach."""
         own = self._source.grid
-        target, _ = flattened(target, own.crs)
+        target, _ = flattened(target, own.crs, self._middle)
         wanted = source_box(own, target)
         window = wanted.intersection(own.box)
         if window is None:

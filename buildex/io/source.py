@@ -26,6 +26,7 @@ Pixels = NDArray[np.uint8]
 
 SAMPLE_SIDE = 1024
 CLIPPED_PERCENT = 0.5
+BEYOND = 1e-6  # degrees past the 180th meridian that are rounding
 
 
 @dataclass(frozen=True)
@@ -184,13 +185,24 @@ def _grid(dataset: Any, path: str, crs: str | None) -> Grid:
             f"`{path}` has no coordinate reference system",
             hint="name it with `--crs EPSG:CODE`",
         )
+    if crs is not None:
+        systems.parsed(crs, "`--crs`")  # a slip is told even where the file has its own
     where = "`--crs`" if own is None else f"`{path}`"
     named = crs if own is None else own.to_wkt()
-    system = systems.named(systems.parsed(str(named), where))
-    return Grid(system, dataset.transform, dataset.width, dataset.height)
+    system = systems.parsed(str(named), where)
+    grid = Grid(systems.named(system), dataset.transform, dataset.width, dataset.height)
+    west, _, east, _ = grid.bounds
+    if system.is_geographic and (west < -180 - BEYOND or east > 180 + BEYOND):
+        raise RasterError(
+            f"`{path}` reaches across the 180th meridian in degrees",
+            hint="bring it to metres with `gdalwarp -t_srs EPSG:32701` (or 326.., the UTM zone)",
+        )
+    return grid
 
 
 def _rgb_bands(dataset: Any, path: str) -> tuple[int, ...]:
+    if any("complex" in kind for kind in dataset.dtypes):
+        raise RasterError(f"`{path}` holds complex numbers", hint="give an RGB mosaic")
     meaning = list(dataset.colorinterp)
     colours = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
     if all(colour in meaning for colour in colours):

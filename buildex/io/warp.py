@@ -36,11 +36,17 @@ def ground_unit(grid: Grid, metric_crs: str) -> float:
     return math.sqrt(abs(float(u[0] * v[1] - u[1] * v[0]))) / grid.gsd
 
 
-def flattened(target: Grid, source_crs: str) -> tuple[Grid, float]:
+def flattened(target: Grid, source_crs: str, near: float = 0.0) -> tuple[Grid, float]:
     """A small grid seen in another CRS, where it is as good as flat.
 
     The same grid always gives the same answer, whatever file it is filled from, which
     GDAL's own approximation does not.
+
+    Args:
+        target: the grid.
+        source_crs: the other CRS.
+        near: longitude from which none is farther than half round the Earth: past the 180th
+            meridian they go on.
 
     Returns:
         The grid with an affine transform to the source CRS, fitted to a lattice of points,
@@ -50,6 +56,8 @@ def flattened(target: Grid, source_crs: str) -> tuple[Grid, float]:
     x, y = (axis.ravel() for axis in np.meshgrid(t * target.width, t * target.height))
     pixels = np.stack([x, y], axis=1)
     ground = systems.reprojected(target.to_ground(pixels), target.crs, source_crs)
+    if systems.in_degrees(source_crs):
+        ground[:, 0] += 360 * np.round((near - ground[:, 0]) / 360)
     origin = ground.mean(axis=0)
     design = np.stack([x, y, np.ones_like(x)], axis=1)
     fit = np.linalg.lstsq(design, ground - origin, rcond=None)[0]

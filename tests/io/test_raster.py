@@ -347,11 +347,18 @@ def test_each_unusable_raster_is_told_in_one_line(tmp_path):
     grey = np.full((1, 30, 30), 99, np.uint8)
     write_raster(tmp_path / "grey.tif", grey, transform_of(0.1))
     write_raster(tmp_path / "nowhere.tif", np.full((3, 30, 30), 9, np.uint8), None, UTM)
+    write_raster(tmp_path / "complex.tif", np.full((3, 30, 30), 9, np.complex64), transform_of(0.1))
+    for west, name in ((179.9999, "east.tif"), (-180.0002, "west.tif")):
+        degrees = Affine(1e-5, 0, west, 0, -1e-5, -17.0)
+        write_raster(tmp_path / name, np.full((3, 30, 30), 9, np.uint8), degrees, "EPSG:4326")
     (tmp_path / "empty.tif").touch()
     (tmp_path / "text.tif").write_text("no raster")
     for name, message in {
         "grey.tif": "has 1 band, red, green and blue are needed; give an RGB mosaic",
         "nowhere.tif": "is not georeferenced: it has no geotransform; place it",
+        "complex.tif": "holds complex numbers",
+        "east.tif": "reaches across the 180th meridian in degrees; bring it to metres",
+        "west.tif": "reaches across the 180th meridian",
         "empty.tif": "is empty: 0 bytes; copy",
         "text.tif": "is not a raster that GDAL can open",
         "none.tif": "no file",
@@ -378,3 +385,11 @@ def test_a_truncated_file_is_found_when_it_is_read(tmp_path, compress):
 
     with pytest.raises(RasterError, match=r"short.tif` .*cut short"):
         read()
+
+
+def test_a_mosaic_that_ends_at_the_180th_meridian_is_read(tmp_path):
+    degrees = Affine(1e-5, 0, 180 - 30e-5, 0, -1e-5, -17.0)
+    path = write_raster(tmp_path / "m.tif", np.full((3, 30, 30), 9, np.uint8), degrees, "EPSG:4326")
+    with Mosaic.open(path, gsd=0.5) as mosaic:
+        _, valid = mosaic.read(mosaic.grid.box)
+    assert valid.mean() > 0.9
