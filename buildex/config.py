@@ -86,6 +86,10 @@ def read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"no file `{path}`", hint="check the path") from None
+    except OSError as error:
+        raise ConfigError(
+            f"`{path}` cannot be read: {error.strerror}", hint="give a TOML file"
+        ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"`{path}` is not TOML: {error}", hint="mend the file") from None
 

@@ -64,7 +64,8 @@ def read_scenes(path: Path) -> tuple[SceneFiles, ...]:
 def _read_csv(path: Path) -> list[tuple[str, dict[str, str]]]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file, restkey="", strict=True))
+            read = csv.DictReader(file, restkey="", skipinitialspace=True, strict=True)
+            rows = list(read)
     except FileNotFoundError:
         raise ConfigError(f"no file `{path}`", hint="check the path") from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -73,6 +74,11 @@ def _read_csv(path: Path) -> list[tuple[str, dict[str, str]]]:
         raise ConfigError(
             f"`{path}` has no column `{NAME}`",
             hint=f"its first line should be {NAME},{','.join(_columns())}",
+        )
+    long = next((number for number, row in enumerate(rows, start=2) if "" in row), None)
+    if long is not None:
+        raise ConfigError(
+            f"line {long} of `{path}` has more cells than the first", hint="quote cells with commas"
         )
     tables = [(row[NAME] or "", {k: v for k, v in row.items() if v and k != NAME}) for row in rows]
     return _unique(tables, path)

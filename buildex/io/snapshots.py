@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Iterable
 from pathlib import Path
 
 from affine import Affine
@@ -14,6 +15,18 @@ from buildex.io.raster import Mosaic
 from buildex.io.source import describe
 
 QUALITY = 82
+
+
+def check_mosaics(paths: Iterable[Path | None]) -> None:
+    """Make sure that pictures can be taken of mosaics; None is passed over.
+
+    Raises:
+        RasterError: if one is missing or cannot be used.
+        CrsError: if one has no CRS that ties it to the Earth.
+    """
+    for path in paths:
+        if path is not None:
+            describe(str(path), 1.0, None)
 
 
 class Snapshots:

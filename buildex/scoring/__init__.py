@@ -22,6 +22,7 @@ from buildex.geo.figures import values_of
 from buildex.geo.judging import Comparison, candidates, compared, evidence_of
 from buildex.io.crs import WGS84, reprojected
 from buildex.io.scene_list import SceneFiles, read_scenes
+from buildex.io.snapshots import check_mosaics
 from buildex.scoring.layers import write_layers
 from buildex.scoring.page import write_page
 from buildex.scoring.reading import Onto, ReadScene, read_scene
@@ -83,7 +84,10 @@ def score_scenes(
 
     Raises:
         VectorError: if a file cannot be used, or no building lies in an area.
+        RasterError: if the page is to show a mosaic that cannot be used.
     """
+    if page is not None:
+        check_mosaics(files.mosaic for files in scenes)
     read = [read_scene(files, config, onto) for files in scenes]
     comparisons = [compared(scene.first, config.rules, track) for scene in read]
     evidence = [evidence_of(comparison) for comparison in comparisons]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -68,7 +69,9 @@ class ScoreConfig:
     )
 
     def __post_init__(self) -> None:
-        _check(self.gsd > 0, f"`gsd` is {self.gsd}", "use metres per pixel, such as 0.1")
+        _check(0 < self.gsd < math.inf, f"`gsd` is {self.gsd}", "use metres a pixel, such as 0.1")
+        _check(0 < self.block < math.inf, f"`block` is {self.block}", "use metres, such as 51.2")
+        _check(self.seed >= 0, f"`seed` is {self.seed}", "use 0 or more")
         _check(len(self.iou) > 0, "`iou` is empty", "use a number above 0, up to 1")
         for iou in self.iou:
             _check(0 < iou <= 1, f"`iou` is {iou}", "use a number above 0, up to 1")
@@ -77,7 +80,7 @@ class ScoreConfig:
             f"`block` is {self.block:g} m, {self.block_pixels} pixels of {self.gsd:g} m",
             f"use {SSIM_WINDOW} to 8192 pixels",
         )
-        _check(self.band > 0, f"`boundary` is {self.band}", "use metres, such as 1.45")
+        _check(0 < self.band < math.inf, f"`boundary` is {self.band}", "use metres, such as 1.45")
         _check(
             len(self.sizes) == 2 and 0 < self.sizes[0] < self.sizes[-1],
             f"`sizes` is {', '.join(f'{size:g}' for size in self.sizes)}",

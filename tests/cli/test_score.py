@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -118,6 +119,11 @@ def test_score_prints_csv_alone_on_stdout(files):
         ("--sizes", "100"),
         ("--scenes", "scenes.csv"),
         ("--compare", "a.gpkg", "b.gpkg"),
+        ("--block", "inf"),
+        ("--block", "nan"),
+        ("--boundary", "inf"),
+        ("--seed", "-1"),
+        ("--mosaic", "mosaic.tif"),
     ],
 )
 def test_score_says_with_2_that_it_was_used_wrongly(files, arguments):
@@ -183,3 +189,37 @@ def test_score_gives_published_figures_only_when_asked(files):
     more = run(predictions, truth, "--aoi", aoi, "--as-published", "--gsd", "0.5")
     assert "as published code has it" in more.stdout
     assert "published" not in run(predictions, truth, "--aoi", aoi, "--gsd", "0.5").stdout
+
+
+@pytest.mark.parametrize("given", ["truth", "aoi", "predictions", "report"])
+def test_score_writes_over_nothing_that_it_reads_or_writes(files, tmp_path, given):
+    truth = tmp_path / "truth.gpkg"
+    shutil.copy(files[0], truth)
+    paths = {
+        "truth": truth, "aoi": files[2], "predictions": files[0], "report": tmp_path / "a.gpkg",
+    }  # fmt: skip
+    place = str(paths[given])
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    report = ("--report", place) if given in ("report", "aoi") else ()
+    layers = () if given == "aoi" else ("--layers", place)
+    done = run(files[0], str(truth), "--aoi", files[2], *report, *layers, "--overwrite")
+    assert done.exit_code == 1
+    assert "is needed by this run itself" in done.stderr
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_score_looks_at_the_mosaic_before_the_work(files, tmp_path):
+    report, layers = tmp_path / "page.html", tmp_path / "layers.gpkg"
+    done = run(
+        *files[:2], "--report", str(report), "--layers", str(layers), "--mosaic", "missing.tif"
+    )
+    assert done.exit_code == 1
+    assert "no file `missing.tif`" in done.stderr
+    assert not report.exists()
+    assert not layers.exists()
+
+
+def test_score_s_list_of_scenes_is_no_folder(tmp_path):
+    done = run("--scenes", str(tmp_path))
+    assert done.exit_code == 1
+    assert "cannot be read" in done.stderr

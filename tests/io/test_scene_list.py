@@ -54,6 +54,7 @@ def test_paths_may_be_absolute(tmp_path):
         ("s.csv", HEAD + "a,p.gpkg,t.gpkg,,,\na,q.gpkg,u.gpkg,,,\n", "`a` twice"),
         ("s.csv", HEAD + "a,p.gpkg,,,,\n", "`truth` is missing in scene `a`"),
         ("s.csv", "scene,predictions,truth,colour\na,p,t,red\n", "unknown key `colour`"),
+        ("s.csv", HEAD + "a,p.gpkg,t.gpkg,,,,more\n", "line 2 .* more cells"),
         ("s.toml", 'predictions = "p"\n', "`predictions` in"),
         ("s.toml", "[a\n", "is not TOML"),
     ],
@@ -69,3 +70,9 @@ def test_a_list_that_is_wrong_says_what_and_where(tmp_path, name, text, message)
 def test_a_list_that_is_missing_is_one_line(tmp_path, name):
     with pytest.raises(ConfigError, match="no file"):
         read_scenes(tmp_path / name)
+
+
+def test_spaces_after_commas_are_no_part_of_names(tmp_path):
+    path = written(tmp_path, "s.csv", "scene, predictions, truth\na, p.gpkg, t.gpkg\n")
+    (scene,) = read_scenes(path)
+    assert (scene.name, scene.predictions.name, scene.truth.name) == ("a", "p.gpkg", "t.gpkg")
