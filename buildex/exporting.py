@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from buildex.nn.export import Part
 
 CALIBRATING = 6  # tiles of each raster
+_Tile = tuple[NDArray[np.uint8], NDArray[np.bool_]]  # pixels (H, W, 3) and which are ground
 TOLERANCE = 1e-3  # of the largest number of an answer, and of 1 where that is less
 
 
@@ -100,6 +101,7 @@ def export(
     image, valid = example_tiles(card.size)
     if mosaic is not None:
         image, valid = _real_tiles(mosaic, card.size, card.gsd)
+    measured = [tile for path in int8 for tile in _tiles(path, card.size, card.gsd, CALIBRATING)]
     try:
         target.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".graphs-", dir=target) as place:
@@ -112,7 +114,7 @@ def export(
                     hint="predict with `--runtime torch`",
                 )
             if int8:
-                files.append(_with_integers(Path(place), card, int8))
+                files.append(_with_integers(Path(place), card, measured))
             mib = sum(file.stat().st_size for file in files) / 2**20
             (target / INT8).unlink(missing_ok=True)  # of other weights
             for file in files:
@@ -150,13 +152,12 @@ def _difference(part: Part, path: Path) -> float:
     return worst
 
 
-def _with_integers(folder: Path, card: ModelCard, mosaics: Sequence[str]) -> Path:
+def _with_integers(folder: Path, card: ModelCard, tiles: Sequence[_Tile]) -> Path:
     """The last part of the dense graph in integers, beside the whole."""
     from buildex.nn.quantize import quantize
 
     if not card.network.parts.detector:
         raise ModelError(f"{card.name} is no detector", hint="leave `--int8` out")
-    tiles = [tile for path in mosaics for tile in _tiles(path, card.size, card.gsd, CALIBRATING)]
     quantize(folder / DENSE, tiles, folder / INT8)
     return folder / INT8
 
@@ -167,9 +168,7 @@ def _real_tiles(path: str, size: int, gsd: float) -> tuple[NDArray[Any], NDArray
     return np.stack(image), np.stack(valid)
 
 
-def _tiles(
-    path: str, size: int, gsd: float, count: int
-) -> list[tuple[NDArray[np.uint8], NDArray[np.bool_]]]:
+def _tiles(path: str, size: int, gsd: float, count: int) -> list[_Tile]:
     """Of tiles all over a mosaic those that show most ground."""
     with Mosaic.open(path, gsd=gsd) as mosaic:
         places = list(cover(mosaic.grid, size, 0))

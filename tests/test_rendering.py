@@ -203,8 +203,12 @@ def test_files_are_never_overwritten_unasked(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"seed": -1}, {"gsd": 0.0}, {"width": 0.1}, {"density": 0.0}, {"height": -3.0}]
-)
+    "wrong",
+    [
+        {"seed": -1}, {"gsd": 0.0}, {"width": 0.1}, {"density": 0.0}, {"height": -3.0},
+        {"width": float("nan")}, {"width": 1e7}, {"density": 1e9}, {"gsd": float("inf")},
+    ],
+)  # fmt: skip
 def test_impossible_settings_are_refused(wrong):
     with pytest.raises(ConfigError):
         RenderConfig(**wrong)

@@ -10,7 +10,7 @@ import click
 from buildex.cli.console import result, say, track
 from buildex.cli.options import collect, config_options
 from buildex.predicting import PredictConfig, draw_preview, open_model, predict
-from buildex.rendering import RenderConfig, RenderedTown, render_town, write_town
+from buildex.rendering import RenderConfig, RenderedTown, make_folder, render_town, write_town
 from buildex.scoring import ScoreConfig, score
 
 
@@ -33,6 +33,7 @@ def command(
     """
     config = collect(RenderConfig, options)
     opened = None if render_only else open_model(model)
+    make_folder(folder, overwrite=overwrite)
     say("rendering a town ...")
     town = render_town(config)
     write_town(folder, town, overwrite=overwrite)

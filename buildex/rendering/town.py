@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -41,6 +42,9 @@ from buildex.rendering.styles import STYLES, USUAL, Style, draw_ground
 CRS = "EPSG:32737"
 DECOYS = 20  # things that look like roofs, per hectare
 ORIGIN = (525_000.0, 9_318_000.0)
+FEWEST, MOST = 8, 20_000  # pixels a side
+DENSEST = 10.0  # how closely houses may be asked to stand
+FILES = ("mosaic.tif", "buildings.geojson", "aoi.geojson")
 
 StyleName = Literal[
     "any", "village", "suburb", "town", "bazaar", "camp", "estate", "barracks", "walled", "terraces"
@@ -66,14 +70,18 @@ class RenderConfig:
     def __post_init__(self) -> None:
         if self.seed < 0:
             raise ConfigError(f"a seed of {self.seed}", hint="use 0 or more")
-        if not (self.gsd > 0 and self.density > 0):
+        if not 0 < self.gsd < math.inf:
+            raise ConfigError(f"a gsd of {self.gsd}", hint="use metres a pixel, such as 0.1")
+        if not 0 < self.density <= DENSEST:
             raise ConfigError(
-                f"a gsd of {self.gsd} and a density of {self.density}", hint="use more than 0"
+                f"a density of {self.density}", hint=f"use more than 0, up to {DENSEST:g}"
             )
-        if min(self.width, self.height) < 8 * self.gsd:
-            raise ConfigError(
-                f"a town of {self.width} x {self.height} m", hint="use at least 8 pixels a side"
-            )
+        for side in (self.width, self.height):
+            if not FEWEST <= side / self.gsd <= MOST:
+                raise ConfigError(
+                    f"a town of {self.width} x {self.height} m in pixels of {self.gsd} m",
+                    hint=f"use {FEWEST} to {MOST} pixels a side",
+                )
 
 
 @dataclass(frozen=True)
@@ -114,11 +122,11 @@ def render_town(config: RenderConfig) -> RenderedTown:
     return RenderedTown(image, grid, _outlines(plan, grid))
 
 
-def write_town(folder: Path, town: RenderedTown, *, overwrite: bool = False) -> None:
-    """Write `mosaic.tif`, `buildings.geojson` and `aoi.geojson` into a folder, made if missing.
+def make_folder(folder: Path, *, overwrite: bool = False) -> None:
+    """Make the folder of a town, if it is missing, and see that a town can be written there.
 
     Raises:
-        OutputError: if one of them exists already, or the folder cannot be written.
+        OutputError: if a file of a town exists already, or the folder cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -126,8 +134,17 @@ def write_town(folder: Path, town: RenderedTown, *, overwrite: bool = False) -> 
         raise OutputError(
             f"folder `{folder}` cannot be made: {error.strerror}", hint="write elsewhere"
         ) from error
-    for name in ("mosaic.tif", "buildings.geojson", "aoi.geojson"):
+    for name in FILES:
         check_output(folder / name, overwrite)
+
+
+def write_town(folder: Path, town: RenderedTown, *, overwrite: bool = False) -> None:
+    """Write `mosaic.tif`, `buildings.geojson` and `aoi.geojson` into a folder, made if missing.
+
+    Raises:
+        OutputError: if one of them exists already, or the folder cannot be written.
+    """
+    make_folder(folder, overwrite=overwrite)
     write_mosaic(folder / "mosaic.tif", town.image, town.grid)
     write_footprints(folder / "buildings.geojson", town.footprints, overwrite=overwrite)
     extent = np.array([shapely.box(*town.grid.bounds)], dtype=object)
