@@ -225,9 +225,10 @@ def _worded(path: Path) -> Iterator[None]:
             raise OutputError(
                 f"`{path}` is in use by another run", hint="wait for it, or write elsewhere"
             ) from None
+        full = "make room on the disk; the same command continues"
         raise OutputError(
             f"`{path}` cannot be written: {text}",
-            hint="make room on the disk; the same command continues",
+            hint="write elsewhere" if "unable to open" in text else full,
         ) from None
     except (sqlite3.DatabaseError, pa.ArrowException) as error:
         raise OutputError(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import struct
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -103,7 +104,9 @@ def write_layer(
     counted = _Counted(portions)
     reader = pa.RecordBatchReader.from_batches(schema, counted)
     try:
-        with _timeless():
+        with _timeless(), warnings.catch_warnings():
+            # A Shapefile's names have ten letters; GDAL says so of each that it cuts.
+            warnings.filterwarnings("ignore", "Normalized/laundered field name")
             pyogrio.write_arrow(
                 reader,
                 str(path),
