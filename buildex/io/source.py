@@ -195,7 +195,7 @@ def _grid(dataset: Any, path: str, crs: str | None) -> Grid:
     if system.is_geographic and (west < -180 - BEYOND or east > 180 + BEYOND):
         raise RasterError(
             f"`{path}` reaches across the 180th meridian in degrees",
-            hint="bring it to metres with `gdalwarp -t_srs EPSG:32701` (or 326.., the UTM zone)",
+            hint="bring it to metres with `gdalwarp -t_srs`: UTM zone 1 is EPSG:32601, south 32701",
         )
     return grid
 
