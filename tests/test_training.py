@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -292,6 +293,17 @@ def test_a_dataset_that_is_none_is_refused(tmp_path):
         ({"lr": 0.0}, "lr is 0"),
         ({"frozen_stages": 6}, "0 to 5"),
         ({"scale_low": 2.0}, "least zoom"),
+        ({"seed": -1}, "seed is -1; use 0 or more"),
+        ({"warmup": -1}, "warmup is -1"),
+        ({"patience": -1}, "patience is -1"),
+        ({"clip": math.nan}, "clip is nan"),
+        ({"mask_weight": -1.0}, "0 to 1000"),
+        ({"dice": math.nan}, "dice is nan"),
+        ({"weight_decay": -1.0}, "0 to 1"),
+        ({"encoder_lr": math.nan}, "encoder_lr is nan"),
+        ({"light": -1.0}, "0 to 10"),
+        ({"scene_weights": {"a-*": -1.0}}, "the weight of `a-*` is -1.0"),
+        ({"scene_weights": {"a-*": math.nan}}, "is nan"),
         ({"samples_per_epoch": 3, "batch_size": 4}, "less than one step"),
         ({"model": "center-mask", "corners": "features"}, "has no keypoints"),
         ({"proposal_overlap": 1.5}, "proposal_overlap is 1.5"),

@@ -35,8 +35,10 @@ RANGES: dict[str, tuple[float, float]] = {  # least and most
     "frozen_stages": (0, 5),
     "scale_low": (0.1, 10),
     "scale_high": (0.1, 10),
-    "workers": (0, math.inf),
-    "hours": (0, math.inf),
+    **dict.fromkeys(("workers", "hours", "seed", "warmup", "patience", "clip"), (0, math.inf)),
+    **dict.fromkeys(("mask_weight", "polygon_weight", "dice"), (0, 1000)),
+    **dict.fromkeys(("encoder_lr", "light", "degrade"), (0, 10)),
+    "weight_decay": (0, 1),
 }
 P = TypeVar("P")
 
@@ -156,6 +158,9 @@ class TrainConfig:
             if not least <= value <= most:
                 hint = f"use {least} or more" if most == math.inf else f"use {least} to {most}"
                 raise ConfigError(f"{name} is {value}", hint=hint)
+        for glob, factor in self.scene_weights.items():
+            if not 0 <= factor < math.inf:
+                raise ConfigError(f"the weight of `{glob}` is {factor}", hint="use 0 or more")
         if self.scale_low > self.scale_high:
             raise ConfigError(
                 f"scale_low is {self.scale_low}, scale_high {self.scale_high}",
