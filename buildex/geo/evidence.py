@@ -30,7 +30,7 @@ class Scene(NamedTuple):
         truth: (T,) valid polygons.
         area: in which every true building is drawn.
         crs: of all of them.
-        scores: (P,) what ranks the predictions; None where nothing does.
+        scores: (P,) what ranks the predictions, -inf for one without; None where nothing does.
         invalid: how many predictions had to be repaired.
         name: what the scene is called.
     """
@@ -42,6 +42,13 @@ class Scene(NamedTuple):
     scores: Floats | None = None
     invalid: int = 0
     name: str = ""
+
+    def scores_of(self, index: NDArray[np.int64]) -> Floats:
+        """Scores (N,) of predictions (N,) as they are shown; NaN where there is none."""
+        if self.scores is None:
+            return np.full(len(index), np.nan)
+        own = self.scores[index]
+        return np.where(np.isfinite(own), own, np.nan)
 
 
 @dataclass(frozen=True)

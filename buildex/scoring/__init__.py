@@ -200,8 +200,7 @@ def _candidates(comparison: Comparison) -> list[Candidate]:
     polygons = scene.predictions[index]
     middles = np.array([[p.x, p.y] for p in (q.representative_point() for q in polygons)])
     places = reprojected(middles.reshape(-1, 2), scene.crs, WGS84)
-    own = np.full(len(index), np.nan) if scene.scores is None else scene.scores[index]
-    scores = [score if np.isfinite(score) else None for score in own.tolist()]
+    scores = [None if np.isnan(one) else float(one) for one in scene.scores_of(index)]
     return [
         Candidate(scene.name, round(float(x), 7), round(float(y), 7), float(polygon.area), value)
         for (x, y), polygon, value in zip(places, polygons, scores, strict=True)

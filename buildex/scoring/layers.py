@@ -117,7 +117,4 @@ def _truth(c: Comparison) -> Part:
 
 def _predicted(c: Comparison, index: NDArray[np.int64]) -> Columns:
     """What every predicted building carries."""
-    scores = c.scene.scores
-    own = np.full(len(index), np.nan) if scores is None else scores[index]
-    own = np.where(np.isfinite(own), own, np.nan)  # what has no score ranks below all others
-    return {"score": own, "area_m2": shapely.area(c.scene.predictions[index])}
+    return {"score": c.scene.scores_of(index), "area_m2": shapely.area(c.scene.predictions[index])}
