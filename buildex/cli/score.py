@@ -25,7 +25,6 @@ from buildex.scoring import (
 )
 
 FILE = click.Path(path_type=Path)
-FILES = ("predictions", "truth", "aoi", "mosaic", "compare")
 
 
 @click.command(
@@ -103,7 +102,7 @@ def command(
         compared = compare_scenes(chosen, config, track, onto=onto)
         _show(compared, as_json, as_csv, offset, applied=onto is not None)
         return
-    given = [getattr(scene, name) for scene in chosen for name in FILES]
+    given = [path for scene in chosen for path in scene.paths]
     if report is not None:
         check_file(report, overwrite)
         check_apart(report, layers, scenes, *given)

@@ -42,6 +42,12 @@ class SceneFiles:
     compare: Path | None = None
     name: str = ""
 
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """All files that are given."""
+        every = (getattr(self, column) for column in _columns())
+        return tuple(path for path in every if path is not None)
+
 
 def read_scenes(path: Path) -> tuple[SceneFiles, ...]:
     """Read a list of scenes.
@@ -64,8 +70,7 @@ def read_scenes(path: Path) -> tuple[SceneFiles, ...]:
 def _read_csv(path: Path) -> list[tuple[str, dict[str, str]]]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            read = csv.DictReader(file, restkey="", skipinitialspace=True, strict=True)
-            rows = list(read)
+            rows = list(csv.DictReader(file, restkey="", skipinitialspace=True, strict=True))
     except FileNotFoundError:
         raise ConfigError(f"no file `{path}`", hint="check the path") from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -75,11 +80,12 @@ def _read_csv(path: Path) -> list[tuple[str, dict[str, str]]]:
             f"`{path}` has no column `{NAME}`",
             hint=f"its first line should be {NAME},{','.join(_columns())}",
         )
-    long = next((number for number, row in enumerate(rows, start=2) if "" in row), None)
-    if long is not None:
-        raise ConfigError(
-            f"line {long} of `{path}` has more cells than the first", hint="quote cells with commas"
-        )
+    for row in rows:
+        if "" in row:
+            raise ConfigError(
+                f"scene `{row[NAME]}` of `{path}` has more cells than there are columns",
+                hint="quote cells with commas",
+            )
     tables = [(row[NAME] or "", {k: v for k, v in row.items() if v and k != NAME}) for row in rows]
     return _unique(tables, path)
 

@@ -54,7 +54,7 @@ def test_paths_may_be_absolute(tmp_path):
         ("s.csv", HEAD + "a,p.gpkg,t.gpkg,,,\na,q.gpkg,u.gpkg,,,\n", "`a` twice"),
         ("s.csv", HEAD + "a,p.gpkg,,,,\n", "`truth` is missing in scene `a`"),
         ("s.csv", "scene,predictions,truth,colour\na,p,t,red\n", "unknown key `colour`"),
-        ("s.csv", HEAD + "a,p.gpkg,t.gpkg,,,,more\n", "line 2 .* more cells"),
+        ("s.csv", HEAD + "a,p.gpkg,t.gpkg,,,,more\n", "scene `a` of .* more cells"),
         ("s.toml", 'predictions = "p"\n', "`predictions` in"),
         ("s.toml", "[a\n", "is not TOML"),
     ],
