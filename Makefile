@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
+# Processes that run tests, each with as much as 4 GB of memory: `make test JOBS=4` where there is room.
+JOBS := 2
 
 .PHONY: demo test lint clean
 .DELETE_ON_ERROR:
@@ -30,7 +32,7 @@ lint: $(VENV)/.installed-test
 	$(BIN)/mypy
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(JOBS)
 
 clean:
 	rm -rf $(VENV) $(DEMO) build dist *.egg-info
