@@ -49,7 +49,7 @@ class AlignConfig:
             raise ConfigError(
                 f"`offset_reach` is {self.offset_reach:g} m", hint="use 0.5 to 30 metres"
             )
-        if self.offset_block is not None and not self.offset_block >= 20:
+        if self.offset_block is not None and not 20 <= self.offset_block < math.inf:
             raise ConfigError(
                 f"`offset_block` is {self.offset_block:g} m", hint="use 20 metres or more"
             )

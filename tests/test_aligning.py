@@ -123,7 +123,13 @@ def test_labels_of_another_place_give_no_reliable_shift(scene):
     assert shapely.equals(report.moved(labels).polygons, strangers).all()
 
 
-@pytest.mark.parametrize("bad", [{"offset_reach": 0.1}, {"offset_reach": 99}, {"offset_block": 3}])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"offset_reach": 0.1}, {"offset_reach": 99}, {"offset_block": 3},
+        {"offset_block": float("inf")},
+    ],
+)  # fmt: skip
 def test_wrong_settings_are_told(bad):
     with pytest.raises(ConfigError, match=next(iter(bad))):
         AlignConfig(**bad)
