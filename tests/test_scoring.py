@@ -220,6 +220,17 @@ def test_an_area_elsewhere_is_an_error(tmp_path):
     assert "coordinate systems" in error.value.hint
 
 
+def test_an_area_that_all_labels_miss_is_scored_and_told(tmp_path):
+    found = write(tmp_path / "found.gpkg", boxes((5010, 5010, 5020, 5020)))
+    truth = write(tmp_path / "truth.gpkg", TRUTH)
+    aoi = write(tmp_path / "aoi.gpkg", boxes((5000, 5000, 5100, 5100)))
+    report = score(found, truth, COARSE, aoi=aoi)
+    assert report.figures["precision_50"] == 0
+    assert f"found: none of {len(TRUTH)} true buildings lies in the area" in report.text()
+    assert report.as_dict()["true_buildings_outside"] == len(TRUTH)
+    assert "none of" not in score(truth, truth, COARSE).text()
+
+
 def test_files_that_cannot_be_used_are_errors_of_one_line(tmp_path):
     truth = write(tmp_path / "truth.gpkg", TRUTH)
     points = tmp_path / "points.geojson"

@@ -186,6 +186,7 @@ def _scene_score(
         name=name,
         predictions=sum(int(np.count_nonzero(p.share)) for p, _ in seen),
         truth=sum(int(np.count_nonzero(t.share)) for _, t in seen),
+        outside=sum(int(np.count_nonzero(t.share == 0)) for _, t in seen),
         area=sum(float(c.scene.area.area) for c in comparisons),
         crs=", ".join(dict.fromkeys(c.scene.crs for c in comparisons)),
         figures=figures,

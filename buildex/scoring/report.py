@@ -37,6 +37,7 @@ class SceneScore:
         name: of the scene.
         predictions: how many predicted buildings touch the area.
         truth: how many true ones do.
+        outside: how many true ones do not.
         area: size of the area in m2.
         crs: the metric system in which it was measured.
         figures: every figure by name; NaN where there was nothing to measure.
@@ -46,6 +47,7 @@ class SceneScore:
     name: str
     predictions: int
     truth: int
+    outside: int
     area: float
     crs: str
     figures: Mapping[str, float]
@@ -58,6 +60,15 @@ class SceneScore:
             f" in {self.area:,.0f} m2 ({self.crs})"
         )
 
+    def doubts(self) -> list[str]:
+        """What makes its figures look wrong, in one line each."""
+        if self.truth or not self.outside:
+            return []
+        return [
+            f"{self.name}: none of {self.outside} true buildings lies in the area, so all that is"
+            " predicted there counts as false: check the files if that is not meant"
+        ]
+
     def as_dict(self) -> dict[str, Any]:
         """The scene for JSON; None where there was nothing to measure."""
         return {
@@ -65,6 +76,7 @@ class SceneScore:
             "area_m2": self.area,
             "predicted_buildings": self.predictions,
             "true_buildings": self.truth,
+            "true_buildings_outside": self.outside,
             "figures": {name: _known(value) for name, value in self.figures.items()},
             "intervals": {
                 name: [interval.low, interval.high] if interval.known else None
@@ -148,6 +160,7 @@ class ScoreReport:
     def text(self) -> str:
         """The report as a table."""
         lines = [self.pooled.head()]
+        lines += [doubt for scene in self.scenes for doubt in scene.doubts()]
         lines += [f"labels: {line}" for line in self.credits]
         lines += [f"labels: {counts.text()}" for counts in self.labels if counts.text()]
         if any(interval.known for interval in self.intervals.values()):
