@@ -25,17 +25,18 @@ from typing import TYPE_CHECKING, Any
 
 import buildex
 from buildex.card import ModelCard, read_card
-from buildex.config import Track, silent, to_toml
+from buildex.config import Track, from_table, read_toml, silent, to_toml
 from buildex.errors import ModelError, OutputError, TrainingError
 from buildex.io.dataset import Dataset, SceneTiles
 from buildex.io.zoo import find_model
-from buildex.nn.recipe import TrainConfig
+from buildex.nn.recipe import MAKE, TrainConfig
 from buildex.nn.settings import TRAIN, VAL, Feeding
 
 if TYPE_CHECKING:
     from buildex.nn.fitting import Fitted
 
 Tell = Callable[[str], None]
+SETTINGS = "config.toml"  # of a run
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def train(
 
     if not first_process():
         track, tell = silent, lambda _: None
-    made_on = hardware(choose_device(config.device))
+    made_on = hardware(choose_device(config.device, config.devices))
     bare = checkpoint or config.init or config.pretrained == "none"
     learning = config.learning(scenes[0].gsd)
     first = "" if bare else config.pretrained
@@ -136,7 +137,7 @@ def check_run(config: TrainConfig) -> Path | None:
     Raises:
         OutputError: if the run exists and neither `resume` nor `overwrite` is set, or holds the
             model to start from.
-        TrainingError: if there is no checkpoint to go on from.
+        TrainingError: if there is no checkpoint to go on from, or it is of another make.
         ModelError: if there is no such model to start from.
     """
     run, last = config.output, config.output / "checkpoints" / "last.ckpt"
@@ -145,6 +146,7 @@ def check_run(config: TrainConfig) -> Path | None:
             raise TrainingError(
                 f"`{run}` has no checkpoint to go on from", hint="train without `--resume`"
             )
+        _check_same_make(config)
         return last
     if first_process() and run.exists() and (not run.is_dir() or any(run.iterdir())):
         if not config.overwrite:
@@ -152,7 +154,7 @@ def check_run(config: TrainConfig) -> Path | None:
                 f"`{run}` exists",
                 hint="go on with `--resume`, start anew with `--overwrite`, or name another",
             )
-        if not (run / "config.toml").is_file():
+        if not (run / SETTINGS).is_file():
             raise OutputError(f"`{run}` is not a training run", hint="name another folder")
         if config.init and find_model(config.init).resolve().is_relative_to(run.resolve()):
             raise OutputError(
@@ -162,18 +164,46 @@ def check_run(config: TrainConfig) -> Path | None:
     return None
 
 
+def _check_same_make(config: TrainConfig) -> None:
+    """Whether a run that goes on is asked for the network and optimiser that it began with.
+
+    Raises:
+        TrainingError: if not.
+    """
+    settings = config.output / SETTINGS
+    if not settings.is_file():
+        return
+    begun = from_table(TrainConfig, read_toml(settings), f"`{settings}`")
+    for name in MAKE:
+        was, now = getattr(begun, name), getattr(config, name)
+        if was != now:
+            raise TrainingError(
+                f"`{config.output}` was begun with {name} = {was}, and is to go on with {now}",
+                hint="leave that setting as it was, or train anew, with `--init` from its model",
+            )
+
+
 def prepare_run(config: TrainConfig) -> None:
-    """Make the run folder, in the place of an old one, and write its `config.toml`."""
+    """Make the run folder, in the place of an old one, and write its `config.toml`.
+
+    Raises:
+        OutputError: if it cannot be made.
+    """
     run = config.output
-    if run.exists():
-        shutil.rmtree(run)
-    (run / "checkpoints").mkdir(parents=True)
+    try:
+        if run.exists():
+            shutil.rmtree(run)
+        (run / "checkpoints").mkdir(parents=True)
+    except OSError as error:
+        raise OutputError(
+            f"`{run}` cannot be made: {error.strerror}", hint="write elsewhere"
+        ) from None
     table = dataclasses.asdict(config)
     table["datasets"] = [str(path.resolve()) for path in config.datasets]
     if config.init and Path(config.init).is_dir():
         table["init"] = str(Path(config.init).resolve())
     del table["resume"], table["overwrite"], table["output"]
-    (run / "config.toml").write_text(to_toml(table), encoding="utf-8")
+    (run / SETTINGS).write_text(to_toml(table), encoding="utf-8")
 
 
 def _scenes(datasets: Sequence[Dataset], feeding: Feeding) -> list[SceneTiles]:

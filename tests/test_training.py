@@ -146,6 +146,59 @@ def test_an_interrupted_run_goes_on_to_the_same_number_of_steps(dataset, tmp_pat
     assert (report.model / "model.safetensors").is_file()
 
 
+def interrupted(settings, after):
+    with pytest.raises(KeyboardInterrupt):
+        train(settings, track=interrupting(after=after))
+    return dataclasses.replace(settings, resume=True, graphs=False)
+
+
+def test_the_exported_network_is_the_averaged_one_that_was_validated(dataset, tmp_path):
+    fast = {"steps": 4, "samples_per_epoch": 4, "schedule": "constant", "graphs": False}
+    averaged = train(config(dataset, tmp_path / "run", average=0.9, **fast))
+    plain = train(config(dataset, tmp_path / "plain", average=0.0, **fast))
+    last = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
+    validated, raw = weights(averaged.model), weights(plain.model)
+    for name, value in validated.items():
+        assert torch.equal(value, last["state_dict"][f"network.{name}"].to(value.dtype)), name
+    assert any(not torch.equal(value, raw[name]) for name, value in validated.items())
+    measured = rows(tmp_path / "run")[-1]
+    assert {k: f"{v:.5g}" for k, v in averaged.best.items()} == {
+        k: measured[f"val/{k}"] for k in averaged.best
+    }
+
+
+def test_a_run_whose_time_is_over_before_it_was_validated_is_validated(dataset, tmp_path):
+    settings = interrupted(config(dataset, tmp_path / "run", samples_per_epoch=4), after=3)
+    report = train(dataclasses.replace(settings, hours=1e-9))
+    assert report.steps < 4
+    assert report.best["threshold"] == read_toml(report.model / "model.toml")["score"]
+    assert len([row for row in rows(report.run) if row["val/iou"]]) == 1
+
+
+def test_a_run_goes_on_with_the_learning_rate_that_is_asked_for_now(dataset, tmp_path):
+    begun = config(
+        dataset, tmp_path / "run", samples_per_epoch=4, schedule="constant", log_every=1, lr=1e-3
+    )
+    settings = interrupted(begun, after=3)
+    train(dataclasses.replace(settings, lr=1e-5))
+    rates = [float(row["lr"]) for row in rows(tmp_path / "run") if row["train/loss"]]
+    assert rates == [1e-3, 1e-3, 1e-3, 1e-5]
+
+
+@pytest.mark.parametrize("other", [{"cells": 16}, {"frozen_stages": 0}, {"optimiser": "adam"}])
+def test_a_run_does_not_go_on_as_another_make(dataset, trained, other):
+    settings, report, _ = trained
+    with pytest.raises(TrainingError, match=rf"was begun with {next(iter(other))} = "):
+        train(dataclasses.replace(settings, resume=True, **other))
+    assert (report.model / "model.toml").is_file()
+
+
+def test_a_run_folder_that_cannot_be_made_is_told(dataset, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="cannot be made"):
+        train(config(dataset, tmp_path / "file" / "run"))
+
+
 def test_there_must_be_a_checkpoint_to_go_on_from(dataset, tmp_path):
     with pytest.raises(TrainingError, match="no checkpoint to go on from"):
         train(config(dataset, tmp_path / "run", resume=True))

@@ -14,12 +14,30 @@ from buildex.nn.settings import Precision
 CONTAINER = Path("/sys/fs/cgroup/memory.max")  # where Linux says what a container may take
 
 
-def choose_device(name: str = "auto") -> torch.device:
+def choose_device(name: str = "auto", count: int = 1) -> torch.device:
     """The device of that name; `auto` takes CUDA, then Apple's MPS, then the CPU.
 
+    Args:
+        name: as torch has it, or `auto`.
+        count: how many of its kind are to work together.
+
     Raises:
-        ConfigError: if the device is unknown or not there.
+        ConfigError: if the device is unknown or not there, or so many are not.
     """
+    device = _known_device(name)
+    if device.type != "cuda":
+        return device
+    there = torch.cuda.device_count()
+    if device.index is not None and count > 1:
+        raise ConfigError(f"`{name}` is one GPU, not {count}", hint="use `--device cuda`")
+    if count > there or (device.index or 0) >= there:
+        asked = f"there are not {count} GPUs" if count > 1 else f"there is no `{name}`"
+        raise ConfigError(f"{asked} here, but {there}", hint="numbers begin at 0")
+    return device
+
+
+def _known_device(name: str) -> torch.device:
+    """The device of a name, of a kind that is there."""
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")

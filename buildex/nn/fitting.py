@@ -27,7 +27,7 @@ from buildex.config import Track
 from buildex.geo.keypoints import RoiCodec
 from buildex.nn.batch import Batch, Crops, EpochSampler, Scene, ShareSampler, WholeTiles, collate
 from buildex.nn.device import choose_device, use_bf16
-from buildex.nn.history import History, Progress, SaveOnInterrupt, best_measures
+from buildex.nn.history import History, KeepBest, Progress, SaveOnInterrupt
 from buildex.nn.module import TrainingModule
 from buildex.nn.network import new_network
 from buildex.nn.pretrained import adopt, of_encoder
@@ -60,11 +60,14 @@ class Loaders(lightning.LightningDataModule):
     def __init__(self, scenes: Sequence[Scene], feeding: Feeding) -> None:
         super().__init__()
         self.feeding = feeding
+        self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer tiles than devices
         self.crops, self.tiles = Crops(scenes, feeding), WholeTiles(scenes)
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Crops, this process's share."""
         sampler = EpochSampler(self.feeding.samples, *self._share())
+        assert self.trainer is not None
+        sampler.set_epoch(self.trainer.current_epoch)  # workers begin before Lightning says it
         if self.feeding.workers and torch.multiprocessing.get_start_method() == "fork":
             self.crops.decode()  # once for all processes
         return self._loader(self.crops, sampler, self.feeding.batch_size)
@@ -136,26 +139,29 @@ def fit(
     history = History(loop.folder, loop.log_every, tell)
     validated = len(loaders.tiles) > 0
     trainer = _trainer(loop, [history, *_callbacks(loop, validated, track)], tell)
-    _run(trainer, module, loaders, checkpoint)
-    folder = loop.folder / "checkpoints"
-    trainer.save_checkpoint(folder / "last.ckpt")
+    best, last = (loop.folder / "checkpoints" / name for name in ("best.ckpt", "last.ckpt"))
+    _run(
+        trainer,
+        lambda: trainer.fit(module, datamodule=loaders, ckpt_path=checkpoint, weights_only=True),
+    )
+    trainer.save_checkpoint(last)  # averaged weights stand in the network's place by now
+    if validated and not best.is_file():  # the clock was faster, or the tiles are new
+        _run(trainer, lambda: trainer.validate(module, datamodule=loaders, verbose=False))
     found: dict[str, float] = {}
     if validated:
-        saved = torch.load(folder / "best.ckpt", map_location="cpu", weights_only=True)
-        module.load_state_dict(saved["state_dict"], strict=True)
-        found = best_measures(loop.folder / "metrics.csv", loop.monitor)
+        kept = torch.load(best, map_location="cpu", weights_only=True)
+        module.load_state_dict(kept["state_dict"], strict=True)
+        found = kept["measures"]
     return Fitted(trainer.global_step, history.seconds / 3600, found)
 
 
-def _run(
-    trainer: lightning.Trainer, module: TrainingModule, loaders: Loaders, checkpoint: Path | None
-) -> None:
-    """Run Lightning's loop; an interrupt comes out as KeyboardInterrupt."""
+def _run(trainer: lightning.Trainer, loop: Callable[[], object]) -> None:
+    """Run one of Lightning's loops; an interrupt comes out as KeyboardInterrupt."""
     with warnings.catch_warnings():
         for message in HARMLESS:
             warnings.filterwarnings("ignore", message)
         try:
-            trainer.fit(module, datamodule=loaders, ckpt_path=checkpoint, weights_only=True)
+            loop()
         except SystemExit:
             if not trainer.interrupted:
                 raise
@@ -198,7 +204,7 @@ def _loggers(run: Path, tell: Tell) -> list[Logger]:
 
 def _callbacks(loop: Loop, validated: bool, track: Track) -> list[Callback]:
     """Progress, checkpoints, averaging and, where something is validated, the best network."""
-    folder, best = loop.folder / "checkpoints", f"val/{loop.monitor}"
+    folder = loop.folder / "checkpoints"
     callbacks: list[Callback] = [
         Progress(track, loop.steps, loop.hours),
         ModelCheckpoint(
@@ -207,17 +213,15 @@ def _callbacks(loop: Loop, validated: bool, track: Track) -> list[Callback]:
         ),
         SaveOnInterrupt(folder / "last.ckpt"),
     ]  # fmt: skip
-    if loop.average > 0:
-        callbacks.append(averaging(loop.average))
+    average = averaging(loop.average) if loop.average > 0 else None
+    if average is not None:
+        callbacks.append(average)
     if validated:
-        keeper = ModelCheckpoint(
-            folder, "best", monitor=best, mode="max", save_top_k=1, save_weights_only=True,
-            auto_insert_metric_name=False, enable_version_counter=False,
-        )  # fmt: skip
-        callbacks.append(keeper)
+        callbacks.append(KeepBest(folder / "best.ckpt", loop.monitor, average))
     if validated and loop.patience > 0:
+        monitor = f"val/{loop.monitor}"
         callbacks.append(
-            EarlyStopping(best, mode="max", patience=loop.patience, check_finite=False)
+            EarlyStopping(monitor, mode="max", patience=loop.patience, check_finite=False)
         )
     return callbacks
 

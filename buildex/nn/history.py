@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning
+import torch
 from lightning.pytorch.callbacks import Callback
 from PIL import Image, ImageDraw
 from torch import Tensor
@@ -89,8 +90,7 @@ class History(Callback):
 
     def on_validation_end(self, trainer: lightning.Trainer, _module: Any) -> None:
         """Write the measures and draw the curves anew."""
-        found = trainer.callback_metrics
-        self._write(trainer, {f"val/{n}": float(found[f"val/{n}"]) for n in SCORES})
+        self._write(trainer, {f"val/{name}": value for name, value in measured(trainer).items()})
         if trainer.is_global_zero:
             draw_curves(self.folder / "metrics.csv", self.folder / "curves.png")
 
@@ -151,24 +151,61 @@ class SaveOnInterrupt(Callback):
             trainer.save_checkpoint(self.path)
 
 
+class KeepBest(Callback):
+    """Keeps the network of the best validation, as it was validated, and its measures.
+
+    Lightning's own keeper, asked for weights alone, leaves out what other callbacks do to a
+    checkpoint: it would keep the weights of the moment where averaged ones were validated.
+
+    Args:
+        path: of the file: `state_dict`, `measures`. One that is there already is of the same
+            run, and stays until there is a better one.
+        monitor: the measure that has to be high.
+        averaging: puts averaged weights into a checkpoint, where there are any.
+    """
+
+    def __init__(self, path: Path, monitor: str, averaging: Callback | None = None) -> None:
+        self.path, self.monitor, self.averaging = path, monitor, averaging
+        self._merit: float | None = None
+
+    def on_fit_start(self, _trainer: lightning.Trainer, _module: Any) -> None:
+        """See how good the kept one is."""
+        if self.path.is_file():
+            kept = torch.load(self.path, map_location="cpu", mmap=True, weights_only=True)
+            self._merit = self._merit_of(kept["measures"])
+
+    def on_validation_end(
+        self, trainer: lightning.Trainer, module: lightning.LightningModule
+    ) -> None:
+        """Keep what was validated if it is better, or the first."""
+        measures = measured(trainer)
+        merit = self._merit_of(measures)
+        if self._merit is not None and merit <= self._merit:
+            return
+        self._merit = merit
+        if trainer.is_global_zero:
+            checkpoint: dict[str, Any] = {"state_dict": module.state_dict()}
+            if self.averaging is not None:
+                self.averaging.on_save_checkpoint(trainer, module, checkpoint)
+            beside = self.path.with_suffix(".part")
+            torch.save({"state_dict": checkpoint["state_dict"], "measures": measures}, beside)
+            beside.replace(self.path)
+
+    def _merit_of(self, measures: Mapping[str, float]) -> float:
+        value = measures[self.monitor]
+        return -math.inf if math.isnan(value) else value
+
+
 def read_rows(table: Path) -> list[dict[str, str]]:
     """The rows of a `metrics.csv`; what a row does not say is empty."""
     with table.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
-def best_measures(table: Path, monitor: str) -> dict[str, float]:
-    """The measures of the best validation in a `metrics.csv`; empty where there was none."""
-    rows = [row for row in read_rows(table) if row[f"val/{monitor}"]]
-    if not rows:
-        return {}
-
-    def merit(row: dict[str, str]) -> float:
-        value = float(row[f"val/{monitor}"])
-        return -math.inf if math.isnan(value) else value
-
-    best = max(rows, key=merit)
-    return {name: float(best[f"val/{name}"]) for name in SCORES}
+def measured(trainer: lightning.Trainer) -> dict[str, float]:
+    """The measures of the last validation, to the five digits that `metrics.csv` has."""
+    found = trainer.callback_metrics
+    return {name: float(f"{float(found[f'val/{name}']):.5g}") for name in SCORES}
 
 
 def _append(table: Path, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -90,6 +90,7 @@ class TrainingModule(lightning.LightningModule):
 
     def on_train_start(self) -> None:
         """Start the clock; a run whose time was over before does not go on."""
+        self._set_rates()
         self.clock.start()
         self._heed_clock()
 
@@ -208,6 +209,17 @@ class TrainingModule(lightning.LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step"},
         }
+
+    def _set_rates(self) -> None:
+        """Learn as fast as is asked for now: a checkpoint brings its own rates."""
+        scheduler = self.lr_schedulers()
+        assert isinstance(scheduler, LambdaLR)  # as configured below
+        groups = scheduler.optimizer.param_groups
+        for group, wanted in zip(groups, self._groups(), strict=True):
+            group |= {"initial_lr": wanted["lr"], "weight_decay": wanted["weight_decay"]}
+        scheduler.base_lrs = [group["initial_lr"] for group in groups]
+        for group, factor in zip(groups, scheduler.lr_lambdas, strict=True):
+            group["lr"] = group["initial_lr"] * factor(scheduler.last_epoch)
 
     def _groups(self) -> list[dict[str, object]]:
         """Parameters by part (encoder or not) and by whether they decay (matrices do)."""

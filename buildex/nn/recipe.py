@@ -40,6 +40,12 @@ RANGES: dict[str, tuple[float, float]] = {  # least and most
     **dict.fromkeys(("encoder_lr", "light", "degrade"), (0, 10)),
     "weight_decay": (0, 1),
 }
+# What decides which weights there are, and which of them learn how: a run cannot change it.
+MAKE = (
+    "model", "corners", "encoder", "cells", "pyramid_channels", "roi_channels", "roi_scale",
+    "roi_convs", "roi_norm", "anchor_sizes", "anchor_strides", "anchor_ratios", "box_channels",
+    "frozen_stages", "freeze_depthwise", "optimiser",
+)  # fmt: skip
 P = TypeVar("P")
 
 
@@ -114,7 +120,7 @@ class TrainConfig:
         True, "Keep the encoder's depthwise kernels: saves a third of a step on a CPU."
     )
     freeze_norms: bool = option(
-        False, "Keep the encoder's batch-norm statistics, for batches of one or two."
+        False, "Keep the encoder's batch-norm statistics, for batches of one or two.", undo=True
     )
 
     scene_weights: dict[str, float] = field(

@@ -10,8 +10,9 @@ from buildex.nn.device import autocast, choose_device, hardware, use_bf16
 CPU = torch.device("cpu")
 
 
-def with_devices(monkeypatch, cuda=False, mps=False):
+def with_devices(monkeypatch, cuda=False, mps=False, count=1):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
 
 
@@ -32,6 +33,21 @@ def test_a_device_that_is_not_there_is_refused(monkeypatch, name, says):
     with pytest.raises(ConfigError, match=says) as caught:
         choose_device(name)
     assert "cpu" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "says"),
+    [
+        ("cuda:2", 1, "no `cuda:2` here, but 2"), ("cuda", 3, "not 3 GPUs here, but 2"),
+        ("auto", 3, "not 3 GPUs"), ("cuda:1", 2, "`cuda:1` is one GPU, not 2"),
+    ],
+)  # fmt: skip
+def test_gpus_that_are_not_there_are_refused(monkeypatch, name, count, says):
+    with_devices(monkeypatch, cuda=True, count=2)
+    assert choose_device("cuda:1").index == 1
+    assert choose_device("cuda", 2).type == "cuda"
+    with pytest.raises(ConfigError, match=says):
+        choose_device(name, count)
 
 
 def test_precision_is_as_asked():

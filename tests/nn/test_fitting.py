@@ -46,10 +46,10 @@ def test_the_average_never_keeps_more_than_its_decay():
     assert found[-1] == pytest.approx(found[-2] / 2)
 
 
-def loaders(rank=0, world=1, **changes):
+def loaders(rank=0, world=1, epoch=0, **changes):
     feeding = Feeding(**{"size": 64, "samples": 4, "batch_size": 2, **changes})
     made = Loaders([PaintedScene()], feeding)
-    made.trainer = SimpleNamespace(global_rank=rank, world_size=world)
+    made.trainer = SimpleNamespace(global_rank=rank, world_size=world, current_epoch=epoch)
     return made
 
 
@@ -63,6 +63,13 @@ def test_processes_learn_from_different_samples():
     both = next(iter(loaders(batch_size=4).train_dataloader()))
     assert torch.equal(first.images, both.images[[0, 2]])
     assert torch.equal(second.images, both.images[[1, 3]])
+
+
+def test_workers_of_a_run_that_goes_on_begin_with_its_epoch():
+    """They begin before Lightning tells the sampler which epoch it is."""
+    third = list(loaders(epoch=2, samples=2).train_dataloader())
+    all_three = list(loaders(samples=6).train_dataloader())
+    assert torch.equal(third[0].images, all_three[2].images)
 
 
 def test_whole_tiles_come_one_by_one():

@@ -11,9 +11,9 @@ from buildex.nn.history import (
     LOSSES,
     SCORES,
     History,
+    KeepBest,
     Progress,
     SaveOnInterrupt,
-    best_measures,
     read_rows,
 )
 
@@ -97,16 +97,40 @@ def test_time_adds_up_over_sessions(history):
     assert history.seconds < 10
 
 
-def test_the_best_measures_are_those_of_the_first_best_validation(history):
-    for step, score in ((2, 0.5), (4, 0.75), (6, 0.75), (8, float("nan"))):
-        history.on_validation_end(Trainer(step, score=score), None)
-    run(history, [1.0, 1.0])
-    assert best_measures(history.folder / "metrics.csv", "iou") == dict.fromkeys(SCORES, 0.75)
+def kept(path):
+    return torch.load(path, weights_only=True)
 
 
-def test_without_a_validation_there_are_no_best_measures(history):
-    run(history, [1.0, 1.0])
-    assert best_measures(history.folder / "metrics.csv", "score") == {}
+def validated(keeper, weight, score):
+    """Tell a keeper of a validation of a network with one weight."""
+    network = torch.nn.Linear(1, 1, bias=False)
+    network.weight.data.fill_(weight)
+    keeper.on_validation_end(Trainer(score=score), network)
+
+
+def test_the_network_of_the_first_best_validation_is_kept_with_its_measures(tmp_path):
+    keeper = KeepBest(tmp_path / "best.ckpt", "iou")
+    for weight, score in enumerate((float("nan"), 0.5, 0.75, 0.75, float("nan"))):
+        validated(keeper, weight, score)
+    best = kept(tmp_path / "best.ckpt")
+    assert best["state_dict"]["weight"].item() == 2
+    assert best["measures"] == dict.fromkeys(SCORES, 0.75)
+    assert [path.name for path in tmp_path.iterdir()] == ["best.ckpt"]
+
+
+def test_even_a_validation_without_a_measure_is_kept_where_it_is_the_first(tmp_path):
+    validated(KeepBest(tmp_path / "best.ckpt", "iou"), 7, float("nan"))
+    assert kept(tmp_path / "best.ckpt")["state_dict"]["weight"].item() == 7
+
+
+def test_a_run_that_goes_on_keeps_a_better_network_of_before(tmp_path):
+    validated(KeepBest(tmp_path / "best.ckpt", "iou"), 1, 0.75)
+    later = KeepBest(tmp_path / "best.ckpt", "iou")
+    later.on_fit_start(Trainer(), None)
+    validated(later, 2, 0.5)
+    assert kept(tmp_path / "best.ckpt")["state_dict"]["weight"].item() == 1
+    validated(later, 3, 0.875)
+    assert kept(tmp_path / "best.ckpt")["state_dict"]["weight"].item() == 3
 
 
 def test_progress_counts_the_steps_that_are_left():
