@@ -58,7 +58,7 @@ def main() -> None:
     print(f"{len(tiles)} tiles of {first.size} pixels, {np.mean(found):.1f} buildings each")
     batches = [tiles[k : k + given.batch] for k in range(0, len(tiles), given.batch)]
     spent: dict[str, list[float]] = {name: [] for name in runs}
-    for run in list(runs.values())[1:]:
+    for run in runs.values():
         run(batches[0])  # what is planned once, for each shape
     for _ in range(given.rounds):
         for name, run in runs.items():

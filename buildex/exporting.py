@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from buildex.card import CARD, ModelCard
+from buildex.card import CARD, WEIGHTS, ModelCard
 from buildex.errors import ModelError, OutputError
 from buildex.geo.tiles import cover
 from buildex.io.raster import Mosaic
 from buildex.io.zoo import DEFAULT_MODEL, find_model
 from buildex.runtime.graphs import Graph
-from buildex.runtime.segmenter import DENSE, INT8
+from buildex.runtime.segmenter import CLOSER, DENSE, INT8, ROI
 
 if TYPE_CHECKING:
     from buildex.nn.export import Part
@@ -107,7 +107,7 @@ def export(
         with tempfile.TemporaryDirectory(prefix=".graphs-", dir=target) as place:
             files = write_graphs(network, card, Path(place))
             parts = parts_of(network, image, valid)
-            worst = max(_difference(part, Path(place) / f"{part.name}.onnx") for part in parts)
+            worst = _worst(_difference(part, Path(place) / f"{part.name}.onnx") for part in parts)
             if not worst <= TOLERANCE:
                 raise ModelError(
                     f"the graphs of {card.name} are off by {worst:.2g}, {TOLERANCE:g} is allowed",
@@ -116,7 +116,9 @@ def export(
             if int8:
                 files.append(_with_integers(Path(place), card, measured))
             mib = sum(file.stat().st_size for file in files) / 2**20
-            (target / INT8).unlink(missing_ok=True)  # of other weights
+            stale = {DENSE, CLOSER, ROI, INT8} if own else {DENSE, CLOSER, ROI, INT8, WEIGHTS}
+            for name in stale - {file.name for file in files}:
+                (target / name).unlink(missing_ok=True)  # of another model
             for file in files:
                 file.replace(target / file.name)
         if not own:
@@ -139,17 +141,25 @@ def _check(folder: Path, may_hold: bool) -> None:
 
 
 def _difference(part: Part, path: Path) -> float:
-    """How far a graph's answers are off at most, as a share of the largest number of each."""
+    """How far a graph's answers are off at most, as a share of the largest number of each.
+
+    NaN where an answer is no number.
+    """
     given = {name: value.numpy() for name, value in part.inputs.items()}
     found = Graph(path, precision="fp32")(given)
-    worst = 0.0
+    shares = []
     for name, answer in part.answers().items():
         true = answer.numpy()
         if found[name].shape != true.shape:
             return float("inf")
         off = np.abs(found[name] - true).max(initial=0)
-        worst = max(worst, float(off / max(1, np.abs(true).max(initial=0))))
-    return worst
+        shares.append(off / max(1, np.abs(true).max(initial=0)))
+    return _worst(shares)
+
+
+def _worst(shares: Iterable[float]) -> float:
+    """The largest of some numbers; NaN, which Python's `max` may pass over, if one of them is."""
+    return float(np.max(list(shares), initial=0.0))
 
 
 def _with_integers(folder: Path, card: ModelCard, tiles: Sequence[_Tile]) -> Path:

@@ -186,7 +186,8 @@ def tile(
         track: shows progress.
 
     Raises:
-        BuildexError: of the kind that says what is wrong; nothing is left behind.
+        BuildexError: of the kind that says what is wrong; nothing is left behind, but of an
+            OutputError what is done so far, in `NAME.partial`.
     """
     _check_output(Path(out), config.overwrite)
     scenes = read_scenes(
@@ -206,6 +207,8 @@ def tile(
                 hint="check labels and area, or lower `--min-valid`",
             )
         partial.finish(write_dataset(partial, scenes, tiles, _options(config)))
+    except OutputError:  # a full disk: what is done waits for the same command
+        raise
     except BuildexError:
         partial.discard()
         raise

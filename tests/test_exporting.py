@@ -63,6 +63,27 @@ def test_graphs_that_do_not_agree_are_not_written(model, tmp_path, monkeypatch):
     assert names(tmp_path / "graphs") == []
 
 
+def test_a_graph_whose_answer_is_no_number_does_not_agree(model, tmp_path, monkeypatch):
+    class Broken(exporting.Graph):
+        def __call__(self, given):
+            answers = super().__call__(given)
+            return {name: answer * float("nan") for name, answer in answers.items()}
+
+    monkeypatch.setattr(exporting, "Graph", Broken)
+    done = run(model, tmp_path / "graphs")
+    assert done.exit_code == 1
+    assert "are off by nan" in done.stderr
+
+
+def test_nothing_of_another_model_stays_beside_what_is_written(model, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(model, other)
+    for left in ("closer.onnx", INT8):
+        (other / left).write_bytes(b"of another model")
+    assert run(model, other, "--overwrite").exit_code == 0
+    assert names(other) == ["dense.onnx", "model.toml", "roi.onnx"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", model_names())
 def test_the_graphs_of_released_models_are_those_of_their_weights(name):

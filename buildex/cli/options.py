@@ -1,8 +1,9 @@
 """Options made from a tool's settings: one dataclass field, one option.
 
 The dataclass holds name, type, default and help; nothing is said twice. A field whose
-metadata has `"cli": False` gets no option; `"flag": "-x"` adds a short name, and
-`"envvar": "NAME"` an environment variable.
+metadata has `"cli": False` gets no option; `"flag": "-x"` adds a short name,
+`"envvar": "NAME"` an environment variable, and `"undo": True` a `--no-NAME` to a flag that is
+off by default, for files and presets that turn it on.
 """
 
 from __future__ import annotations
@@ -57,12 +58,13 @@ def collect(
     if config_file is not None:
         for key, value in read_toml(config_file).items():
             table[key.replace("-", "_")] = value
+    where = f"`{config_file}`" if config_file is not None else "the options"
+    from_table(cls, table, where=where)
     given = {k: v for k, v in kwargs.items() if k in names and v is not None and v != ()}
     for name, hint in get_type_hints(cls).items():
         if name in given and _kind(hint)[0] is dict:
-            given[name] = {**table.get(name, {}), **dict(given[name])}
-    where = f"`{config_file}`" if config_file is not None else "the options"
-    from_table(cls, table, where=where)
+            here = dict(given[name])  # first: of globs the first that fits counts
+            given[name] = here | {k: v for k, v in table.get(name, {}).items() if k not in here}
     return from_table(cls, {**(preset or {}), **table, **given}, where=where)
 
 
@@ -77,7 +79,8 @@ def _option(spec: dataclasses.Field[Any], hint: Any) -> Callable[[F], F]:
     if "flag" in spec.metadata:
         names.append(spec.metadata["flag"])
     if kind is bool:
-        names = [f"--{name}/--no-{name}"] if spec.default is True else names
+        both = spec.default is True or spec.metadata.get("undo", False)
+        names = [f"--{name}/--no-{name}"] if both else names
         return click.option(*names, spec.name, is_flag=True, default=None, help=help_text)
     return click.option(
         *names,

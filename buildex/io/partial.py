@@ -66,12 +66,21 @@ class Partial:
 
         Returns:
             SHA-256 of the content.
+
+        Raises:
+            OutputError: if it cannot be written.
         """
         path = self.path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
         beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-        beside.write_bytes(content)
-        beside.replace(path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            beside.write_bytes(content)
+            beside.replace(path)
+        except OSError as error:
+            raise OutputError(
+                f"`{path}` cannot be written: {error.strerror}",
+                hint="make room; the same command goes on then",
+            ) from None
         return hashlib.sha256(content).hexdigest()
 
     def record(self, key: str) -> dict[str, Any] | None:

@@ -19,6 +19,7 @@ class Settings:
     names: tuple[str, ...] = field(default=(), metadata={"help": "Names."})
     turn: bool = field(default=True, metadata={"help": "Turn."})
     again: bool = field(default=False, metadata={"help": "Again."})
+    frozen: bool = field(default=False, metadata={"help": "Frozen.", "undo": True})
     area: Path | None = field(default=None, metadata={"help": "Area."})
     weights: dict[str, float] = field(default_factory=dict, metadata={"help": "Weights."})
     hidden: int = field(default=1, metadata={"cli": False})
@@ -54,7 +55,21 @@ def test_an_option_wins_over_the_file_and_the_file_over_the_default(tmp_path):
     file.write_text("size = 64\nkind = 'b'\n[weights]\nx = 1.0\n")
     settings = given("--size", "32", "--weights", "y=2", config=file)
     assert (settings.size, settings.kind) == (32, "b")
-    assert settings.weights == {"x": 1.0, "y": 2.0}
+    assert list(settings.weights.items()) == [("y", 2.0), ("x", 1.0)]  # the first glob counts
+
+
+def test_a_flag_that_a_file_turns_on_can_be_turned_off_where_its_field_says_so(tmp_path):
+    file = tmp_path / "a.toml"
+    file.write_text("frozen = true\n")
+    assert given(config=file).frozen
+    assert not given("--no-frozen", config=file).frozen
+
+
+def test_a_table_that_is_none_in_the_file_is_told_before_it_is_joined(tmp_path):
+    file = tmp_path / "a.toml"
+    file.write_text("weights = 3\n")
+    with pytest.raises(ConfigError, match="weights"):
+        given("--weights", "y=2", config=file)
 
 
 def test_an_unknown_key_of_the_file_is_an_error(tmp_path):

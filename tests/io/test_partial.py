@@ -31,6 +31,14 @@ def test_a_damaged_record_counts_for_nothing(partial):
     assert partial.record("a") is None
 
 
+def test_what_cannot_be_written_is_told_and_what_is_done_stays(partial):
+    partial.put("a", {"image": "x.png"})
+    (partial.path / "images").write_text("in the way")
+    with pytest.raises(OutputError, match="cannot be written"):
+        partial.write("images/b.png", b"2")
+    assert partial.record("a") == {"image": "x.png"}
+
+
 def test_only_the_named_files_reach_the_place(partial, tmp_path):
     partial.write("images/a.png", b"1")
     partial.write("images/b.png", b"2")
