@@ -253,6 +253,14 @@ def test_a_preview_shows_the_outlines(mosaic, tmp_path):
     assert (pixels == (255, 64, 160)).all(axis=2).sum() > 1000
 
 
+def test_a_coarse_mosaic_is_shown_too_and_not_blown_up_beyond_sense(tmp_path):
+    mosaic = write_mosaic(tmp_path / "mosaic.tif", gsd=8.0, width=50, height=40)
+    out, picture = tmp_path / "buildings.gpkg", tmp_path / "preview.png"
+    predict(str(mosaic), out, Nothing(), PredictConfig(gsd=4.0))
+    draw_preview(picture, str(mosaic), out)
+    assert Image.open(picture).size == (200, 160)
+
+
 @pytest.mark.parametrize(
     ("change", "error"),
     [

@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import geopandas
 import numpy as np
 import pyogrio
 import pytest
@@ -145,6 +146,24 @@ def test_other_options_another_model_and_another_mosaic_are_refused(mosaic, undi
     other.unlink()
     assert run(mosaic, out, restart=True).resumed == 0
     assert features(out) == undisturbed
+
+
+def test_an_area_that_changed_is_another_whether_its_layer_is_named_or_not(mosaic, tmp_path):
+    out, area = tmp_path / "out.gpkg", tmp_path / "area.gpkg"
+
+    def lay(layer, west):
+        square = shapely.box(west, 9319940, 530060, 9320000)
+        geopandas.GeoDataFrame(geometry=[square], crs="EPSG:32737").to_file(area, layer=layer)
+
+    lay("here", 530000)
+    lay("there", 530000)
+    named = Path(f"{area}|layername=here")
+    interrupted(mosaic, out, aoi=named)
+    with pytest.raises(OutputError, match="another options aoi"):
+        run(mosaic, out, aoi=Path(f"{area}|layername=there"))
+    lay("here", 530030)
+    with pytest.raises(OutputError, match="another options aoi"):
+        run(mosaic, out, aoi=named)
 
 
 def test_rows_of_another_version_are_not_stitched(mosaic, tmp_path, monkeypatch):

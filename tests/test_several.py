@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import geopandas
 import numpy as np
@@ -15,10 +17,18 @@ from rasterio.transform import from_origin
 from buildex.cli import predict as module
 from buildex.cli.main import main
 from buildex.errors import ConfigError
-from buildex.predicting import OpenModel, mosaics_in
+from buildex.predicting import (
+    OpenModel,
+    PredictConfig,
+    PredictReport,
+    mosaics_in,
+    predict_all,
+)
 from buildex.predicting.several import RECORD, _Record
 from tests.killed import Slow
 from tests.test_resume import features
+
+CONFIG = PredictConfig(overlap=48)
 
 
 def write(path, east):
@@ -40,6 +50,11 @@ def folder(tmp_path, monkeypatch):
     return flown
 
 
+def names(folder):
+    """What a folder holds, but for the empty lock."""
+    return sorted(path.name for path in folder.iterdir() if path.name != f".{RECORD}.lock")
+
+
 def call(*arguments):
     done = CliRunner().invoke(main, ["predict", "--overlap", "48", *map(str, arguments)])
     told = json.loads(done.stdout[done.stdout.index("{") : done.stdout.rindex("}") + 1])
@@ -50,7 +65,7 @@ def test_a_folder_of_mosaics_makes_a_folder_of_layers(folder, tmp_path):
     out = tmp_path / "drawn"
     done, told = call(folder, "-o", out, "--json")
     assert done.exit_code == 0, done.output
-    assert sorted(path.name for path in out.iterdir()) == ["a.gpkg", "b.gpkg", RECORD]
+    assert names(out) == ["a.gpkg", "b.gpkg", RECORD]
     assert [one["mosaic"] for one in told["mosaics"]] == ["a.tif", "b.tif"]
     counts = [len(features(out / f"{name}.gpkg")) for name in "ab"]
     assert [one["buildings"] for one in told["mosaics"]] == counts
@@ -91,7 +106,7 @@ def test_a_broken_mosaic_is_told_in_one_line_and_the_others_are_drawn(folder, tm
     assert "1 of 2 mosaics could not be drawn" in line
     assert "a.tif" in line
     assert list(told["failed"]) == [str(folder / "a.tif")]
-    assert sorted(path.name for path in out.iterdir()) == ["b.gpkg", RECORD]
+    assert names(out) == ["b.gpkg", RECORD]
 
 
 def test_another_format_may_be_chosen_and_a_mosaic_outside_the_area_is_no_fault(folder, tmp_path):
@@ -102,7 +117,28 @@ def test_another_format_may_be_chosen_and_a_mosaic_outside_the_area_is_no_fault(
     done, told = call(folder, "-o", out, "--json", "--aoi", area, "--format", "fgb")
     assert done.exit_code == 0, done.output
     assert told["outside"] == ["b.tif"]
-    assert sorted(path.name for path in out.iterdir()) == ["a.fgb", RECORD]
+    assert names(out) == ["a.fgb", RECORD]
+
+
+def test_a_dry_run_counts_what_the_run_would_not_draw_and_goes_on(folder, tmp_path):
+    area = tmp_path / "area.gpkg"
+    west = shapely.box(530000, 9319980, 530030, 9320000)
+    geopandas.GeoDataFrame(geometry=[west], crs="EPSG:32737").to_file(area)
+    write(folder / "0.tif", 5000)
+    (folder / "1.tif").write_bytes(b"no raster")
+    done, told = call(folder, "--dry-run", "--json", "--aoi", area)
+    assert done.exit_code == 1
+    assert [one["mosaic"] for one in told["mosaics"]] == ["a.tif"]
+    assert told["outside"] == ["0.tif", "b.tif"]
+    assert list(told["failed"]) == [str(folder / "1.tif")]
+    (line,) = done.stderr.splitlines()
+    assert "1 of 4 mosaics could not be drawn" in line
+    (folder / "1.tif").unlink()
+    done = CliRunner().invoke(
+        main, ["predict", "--overlap", "48", str(folder), "--dry-run", "--aoi", str(area)]
+    )
+    assert done.exit_code == 0
+    assert "1 mosaics to draw, 2 outside the area, 0 failed" in done.stdout
 
 
 def test_layers_of_other_options_are_refused(folder, tmp_path):
@@ -136,4 +172,65 @@ def test_a_job_stopped_while_a_layer_is_noted_goes_on(folder, tmp_path, monkeypa
     monkeypatch.setattr(_Record, "add", add)
     done = CliRunner().invoke(main, command)
     assert done.exit_code == 0, done.output
-    assert sorted(path.name for path in out.iterdir()) == ["a.gpkg", "b.gpkg", RECORD]
+    assert names(out) == ["a.gpkg", "b.gpkg", RECORD]
+
+
+def test_two_jobs_in_one_folder_keep_each_others_records(folder, tmp_path):
+    out = tmp_path / "drawn"
+
+    class Meanwhile(Slow):
+        """Another job is done while this one works."""
+
+        other = str(folder / "b.tif"), OpenModel(Slow(0), "slow", "1", "d")
+
+        def __call__(self, tiles, score=0.0):
+            if not (out / "b.gpkg").exists():
+                predict_all(self.other[:1], out, self.other[1], CONFIG)
+            return super().__call__(tiles, score)
+
+    predict_all([str(folder / "a.tif")], out, OpenModel(Meanwhile(0), "slow", "1", "d"), CONFIG)
+    done, told = call(folder, "-o", out, "--json")
+    assert done.exit_code == 0, done.output
+    assert told["drawn_before"] == ["a.tif", "b.tif"]
+
+
+def test_layers_that_are_noted_at_one_moment_are_all_kept(folder, tmp_path):
+    out = tmp_path / "drawn"
+    _, told = call(folder / "a.tif", folder / "a.tif", "-o", out, "--json")
+    report = PredictReport(**told["mosaics"][0])
+    plan = json.loads((out / RECORD).read_text())["plan"]
+
+    def note(job):
+        record = _Record(out, plan, restart=False)
+        for k in range(10):
+            record.add(replace(report, output=f"{job}-{k}.gpkg"), "it")
+
+    with ThreadPoolExecutor(4) as jobs:
+        list(jobs.map(note, range(4)))
+    assert len(json.loads((out / RECORD).read_text())["layers"]) == 1 + 40
+
+
+def test_a_job_that_began_anew_and_was_stopped_goes_on_without_restart(folder, tmp_path):
+    out = tmp_path / "drawn"
+    call(folder, "-o", out, "--json")
+
+    class Stopped(Slow):
+        def __call__(self, tiles, score=0.0):
+            raise KeyboardInterrupt
+
+    config = replace(CONFIG, restart=True, overwrite=True)
+    with pytest.raises(KeyboardInterrupt):
+        predict_all(mosaics_in([str(folder)]), out, OpenModel(Stopped(0), "slow", "1", "d"), config)
+    done, told = call(folder, "-o", out, "--json", "--overwrite")
+    assert done.exit_code == 0, done.output
+    assert told["drawn_before"] == []
+
+
+def test_a_restart_that_may_replace_no_layer_forgets_none(folder, tmp_path):
+    out = tmp_path / "drawn"
+    call(folder, "-o", out, "--json")
+    done, _ = call(folder, "-o", out, "--json", "--restart")
+    assert done.exit_code == 1
+    assert "2 of 2 mosaics" in done.stderr
+    _, told = call(folder, "-o", out, "--json")
+    assert told["drawn_before"] == ["a.tif", "b.tif"]

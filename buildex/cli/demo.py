@@ -9,9 +9,12 @@ import click
 
 from buildex.cli.console import result, say, track
 from buildex.cli.options import collect, config_options
-from buildex.predicting import PredictConfig, draw_preview, open_model, predict
+from buildex.io.output import beside, check_file
+from buildex.predicting import OpenModel, PredictConfig, draw_preview, open_model, predict
 from buildex.rendering import RenderConfig, RenderedTown, make_folder, render_town, write_town
 from buildex.scoring import ScoreConfig, score
+
+FILES = ("buildings.gpkg", "preview.png", "score.txt")  # what comes beside those of the town
 
 
 @click.command(
@@ -34,18 +37,27 @@ def command(
     config = collect(RenderConfig, options)
     opened = None if render_only else open_model(model)
     make_folder(folder, overwrite=overwrite)
+    if opened is not None:
+        for name in FILES:
+            check_file(folder / name, overwrite)
     say("rendering a town ...")
     town = render_town(config)
     write_town(folder, town, overwrite=overwrite)
     if opened is None:
         result(_described(folder, town), {}, as_json=False)
         return
+    table = _drawn(folder, opened, overwrite)
+    result(f"{table}\n\n{_where(folder, town)}", {}, as_json=False)
+
+
+def _drawn(folder: Path, opened: OpenModel, overwrite: bool) -> str:
+    """Draw the buildings of the town and score them; the table."""
     mosaic, found = folder / "mosaic.tif", folder / "buildings.gpkg"
     report = predict(
         str(mosaic),
         found,
         opened.segmenter,
-        PredictConfig(overwrite=overwrite),
+        PredictConfig(overwrite=overwrite, restart=True),  # rows kept are of another mosaic
         model=(opened.name, opened.version),
         track=track,
     )
@@ -54,8 +66,9 @@ def command(
     table = score(
         found, folder / "buildings.geojson", ScoreConfig(), folder / "aoi.geojson", track
     ).text()
-    (folder / "score.txt").write_text(table + "\n", encoding="utf-8")
-    result(f"{table}\n\n{_where(folder, town)}", {}, as_json=False)
+    with beside(folder / "score.txt") as place:
+        place.write_text(table + "\n", encoding="utf-8")
+    return table
 
 
 def _described(folder: Path, town: RenderedTown) -> str:

@@ -22,12 +22,14 @@ from buildex.predicting import (
     ModelOpener,
     OpenModel,
     PredictConfig,
+    PredictReport,
     draw_preview,
     mosaics_in,
     open_model,
     predict,
     predict_all,
     rehearse,
+    rehearse_all,
 )
 from buildex.predicting.model import PRECISIONS, RUNTIMES, Precision, Runtime
 
@@ -124,7 +126,7 @@ def command(
     paths = mosaics_in(mosaics) if several else list(mosaics)
     opened = open_model(model, device, runtime, precision, views)
     if output is None or dry_run:
-        _rehearsed(paths, opened, config, as_json)
+        _rehearsed(paths, several, opened, config, as_json)
         return
     staff = _Staff(workers, scheduler)
     try:
@@ -134,7 +136,8 @@ def command(
             else:
                 _drawn(paths[0], output, opened, config, crew, preview, as_json)
     except KeyboardInterrupt:
-        say("buildex: interrupted; the same command goes on where this one stopped")
+        same = "same command without `--restart`" if config.restart else "same command"
+        say(f"buildex: interrupted; the {same} goes on where this one stopped")
         raise click.exceptions.Exit(130) from None
 
 
@@ -160,11 +163,16 @@ class _Staff:
                 yield Crew(cluster, opener)
 
 
-def _rehearsed(mosaics: list[str], opened: OpenModel, config: PredictConfig, as_json: bool) -> None:
-    outlooks = [rehearse(mosaic, opened.segmenter, config) for mosaic in mosaics]
-    text = "\n".join(outlook.text() for outlook in outlooks)
-    tables = [outlook.as_dict() for outlook in outlooks]
-    result(text, tables[0] if len(tables) == 1 else {"mosaics": tables}, as_json)
+def _rehearsed(
+    mosaics: list[str], several: bool, opened: OpenModel, config: PredictConfig, as_json: bool
+) -> None:
+    if not several:
+        outlook = rehearse(mosaics[0], opened.segmenter, config)
+        result(outlook.text(), outlook.as_dict(), as_json)
+        return
+    outlooks = rehearse_all(mosaics, opened.segmenter, config)
+    result(outlooks.text(), outlooks.as_dict(), as_json)
+    _check_none(outlooks.failed, len(mosaics))
 
 
 def _drawn(
@@ -181,6 +189,12 @@ def _drawn(
             raise OutputError(f"preview `{preview}` is a PNG", hint="end its name in .png")
         check_file(preview, config.overwrite)
         check_apart(preview, mosaic, output, config.aoi)
+
+    def show(_: PredictReport) -> None:
+        if preview is not None:
+            draw_preview(preview, mosaic, output, crs=config.crs)
+            say(f"preview written to {preview}")
+
     report = predict(
         mosaic,
         output,
@@ -190,11 +204,9 @@ def _drawn(
         digest=opened.identity,
         crew=crew,
         track=track,
+        note=show,
     )
     result(report.text(), report.as_dict(), as_json)
-    if preview is not None:
-        draw_preview(preview, mosaic, output, crs=config.crs)
-        say(f"preview written to {preview}")
 
 
 def _drawn_all(
@@ -208,10 +220,15 @@ def _drawn_all(
 ) -> None:
     report = predict_all(mosaics, folder, opened, config, suffix=suffix, crew=crew, track=track)
     result(report.text(), report.as_dict(), as_json)
-    if report.failed:
-        reasons = list(report.failed.values())
+    _check_none(report.failed, len(mosaics))
+
+
+def _check_none(failed: dict[str, str], mosaics: int) -> None:
+    """End with an error that names some of the mosaics that failed, if any did."""
+    if failed:
+        reasons = list(failed.values())
         more = f"; and {len(reasons) - 3} more" if len(reasons) > 3 else ""
         raise RasterError(
-            f"{len(reasons)} of {len(mosaics)} mosaics could not be drawn: "
+            f"{len(reasons)} of {mosaics} mosaics could not be drawn: "
             f"{'; '.join(reasons[:3])}{more}"
         )

@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +26,7 @@ import pyarrow.ipc
 from buildex.errors import OutputError
 
 VERSION = 1
+PATIENCE = 60.0  # seconds that a run waits for others at a file that they share
 TABLES = """
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS rows (
@@ -212,6 +213,25 @@ class Journal:
         self._database.close()
         if empty:
             self.path.unlink(missing_ok=True)
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Let one run at a time change a file that several share.
+
+    An empty file beside it, `.NAME.lock`, is locked meanwhile, and stays: one that went could
+    be locked by two.
+
+    Raises:
+        OutputError: if others do not let go of it, or nothing can be locked there.
+    """
+    lock = path.with_name(f".{path.name}.lock")
+    with _worded(lock):
+        database = sqlite3.connect(lock, timeout=PATIENCE)
+    with closing(database):
+        with _worded(lock):
+            database.execute("BEGIN EXCLUSIVE")
+        yield
 
 
 @contextmanager

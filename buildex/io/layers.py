@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from buildex.errors import VectorError
 from buildex.io import crs as systems
 from buildex.io import osm
+from buildex.io.layer_names import parted
 
 Bounds = tuple[float, float, float, float]
 
@@ -58,7 +59,7 @@ def read_table(path: str, crs: str | None, target: str | None, bbox: Bounds | No
         VectorError: if the file is missing or unreadable, or it is not clear which layer is
             meant.
     """
-    name, _, layer = path.partition("|layername=")
+    name, layer = parted(path)
     if "://" not in name and not name.startswith("/vsi") and not Path(name).exists():
         raise VectorError(f"no file `{name}`", hint="check the path")
     local = not name.startswith("/vsi") and "://" not in name

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from buildex.errors import OutputError
+from buildex.io.layer_names import parted
 
 
 def check_output(path: str | Path, overwrite: bool = False) -> None:
@@ -46,14 +47,14 @@ def check_apart(output: str | Path, *others: str | Path | None) -> None:
 
     Args:
         output: where something is to be written.
-        others: paths, URLs and what GDAL opens; None is passed over.
+        others: paths, layers of files, URLs and what GDAL opens; None is passed over.
 
     Raises:
         OutputError: if it is one of them, by whatever path.
     """
     place = Path(output).resolve()
     for other in others:
-        if other is not None and Path(other).resolve() == place:
+        if other is not None and Path(parted(other)[0]).resolve() == place:
             raise OutputError(f"`{output}` is needed by this run itself", hint="write elsewhere")
 
 

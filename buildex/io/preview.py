@@ -19,6 +19,7 @@ Colour = tuple[int, int, int]
 
 PREDICTED: Colour = (255, 64, 160)
 TRUE: Colour = (64, 224, 255)
+SHARE = 0.25  # of the side of the mosaic's own pixels that the picture's have at least
 
 
 def write_preview(
@@ -38,11 +39,12 @@ def write_preview(
         layers: footprints with the colour of their outlines, drawn in this order.
         crs: CRS of a mosaic that has none.
         longest: pixels of the picture's longer side, at most.
-        gsd: metres per pixel, where the mosaic is small enough.
+        gsd: metres per pixel, where the mosaic is small and fine enough.
     """
-    with Mosaic.open(mosaic_path, gsd=gsd, crs=crs) as fine:
+    with Mosaic.open(mosaic_path, gsd=gsd, crs=crs, share=SHARE) as fine:
         longer = max(fine.grid.width, fine.grid.height)
-    with Mosaic.open(mosaic_path, gsd=gsd * max(1.0, longer / longest), crs=crs) as mosaic:
+        shown = fine.grid.gsd * max(1.0, longer / longest)
+    with Mosaic.open(mosaic_path, gsd=shown, crs=crs) as mosaic:
         grid = mosaic.grid
         image, valid = mosaic.read(grid.box)
     image[~valid] = 255

@@ -18,6 +18,7 @@ from buildex.geo.footprints import Footprints
 from buildex.geo.grid import Grid
 from buildex.geo.tiles import TilePlace, cover
 from buildex.io.cutter import Scene
+from buildex.io.layer_names import parted
 from buildex.io.raster import Mosaic
 from buildex.io.vector import RepairCounts, read_area, read_footprints
 
@@ -215,7 +216,7 @@ def _info(files: SceneFiles, scene: Scene) -> dict[str, Any]:
 
 def _sha256(path: str) -> str | None:
     """The hash of a local file; None for what lies elsewhere."""
-    file = Path(path.partition("|layername=")[0])
+    file = Path(parted(path)[0])
     if not file.is_file():
         return None
     with file.open("rb") as stream:

@@ -8,7 +8,7 @@ beside the output lets an interrupted run go on.
 
 from buildex.predicting.drawing import Seen, buildings_of, look
 from buildex.predicting.model import ModelOpener, OpenModel, draw_preview, open_model
-from buildex.predicting.rehearsing import Outlook, rehearse
+from buildex.predicting.rehearsing import JobOutlook, Outlook, rehearse, rehearse_all
 from buildex.predicting.report import PredictReport
 from buildex.predicting.running import predict
 from buildex.predicting.settings import Pixels, PredictConfig, Segmenter
@@ -16,7 +16,7 @@ from buildex.predicting.several import JobReport, mosaics_in, predict_all
 from buildex.predicting.sharing import Crew, Opener
 
 __all__ = [
-    "Crew", "JobReport", "ModelOpener", "OpenModel", "Opener", "Outlook", "Pixels",
+    "Crew", "JobOutlook", "JobReport", "ModelOpener", "OpenModel", "Opener", "Outlook", "Pixels",
     "PredictConfig", "PredictReport", "Seen", "Segmenter", "buildings_of", "draw_preview", "look",
-    "mosaics_in", "open_model", "predict", "predict_all", "rehearse",
+    "mosaics_in", "open_model", "predict", "predict_all", "rehearse", "rehearse_all",
 ]  # fmt: skip

@@ -5,16 +5,18 @@ from __future__ import annotations
 import dataclasses
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from buildex.errors import BuildexError, ConfigError
 from buildex.geo.tiles import TilePlace
 from buildex.io.raster import CACHE_MB, small_cache
 from buildex.predicting.opening import opened
 from buildex.predicting.seeing import Eye, Watch, see
 from buildex.predicting.settings import Pixels, PredictConfig, Segmenter
-from buildex.predicting.survey import Block, Survey
+from buildex.predicting.survey import Block, OutsideError, Survey
 
 PROBED = 6  # batches that are tried
 
@@ -62,6 +64,56 @@ class Outlook:
             f"about {self.seconds:.0f} s, from {self.probed} tiles; about {self.memory_mib:.0f} "
             f"MiB of memory; nothing was written"
         )
+
+
+@dataclass(frozen=True)
+class JobOutlook:
+    """What a job of several mosaics would do.
+
+    Attributes:
+        mosaics: those that would be drawn.
+        outside: those that the area of interest does not touch.
+        failed: those that could not be drawn, and why.
+    """
+
+    mosaics: tuple[Outlook, ...]
+    outside: tuple[str, ...]
+    failed: dict[str, str]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The outlook as plain values, for JSON."""
+        return dataclasses.asdict(self)
+
+    def text(self) -> str:
+        """The outlook for a person."""
+        total = (
+            f"{len(self.mosaics)} mosaics to draw, {len(self.outside)} outside the area, "
+            f"{len(self.failed)} failed"
+        )
+        return "\n".join([*(outlook.text() for outlook in self.mosaics), total])
+
+
+def rehearse_all(
+    mosaics: Sequence[str], segmenter: Segmenter, config: PredictConfig | None = None
+) -> JobOutlook:
+    """Say what `predict_all` would do; writes nothing.
+
+    Raises:
+        ConfigError: for settings that suit no mosaic.
+    """
+    outlooks: list[Outlook] = []
+    outside: list[str] = []
+    failed: dict[str, str] = {}
+    for mosaic in mosaics:
+        try:
+            outlooks.append(rehearse(mosaic, segmenter, config))
+        except OutsideError:
+            outside.append(Path(mosaic).name)
+        except ConfigError:
+            raise
+        except BuildexError as error:
+            failed[mosaic] = str(error)
+    return JobOutlook(tuple(outlooks), tuple(outside), failed)
 
 
 def rehearse(

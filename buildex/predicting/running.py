@@ -17,6 +17,7 @@ from buildex.config import Track, silent
 from buildex.geo.footprints import Footprints, sound
 from buildex.io.crs import reprojected
 from buildex.io.journal import Journal, SeenRow
+from buildex.io.layer_names import parted
 from buildex.io.output import check_apart, clear_beside
 from buildex.io.portions import check_output, layer_crs, placed, to_batch, write_layer
 from buildex.io.raster import small_cache
@@ -204,7 +205,11 @@ def to_crs(footprints: Footprints, crs: str) -> Footprints:
 
 
 def _hashed(path: Path | None) -> str | None:
-    """What a file holds, in short; its name where it is not on a disk."""
+    """What a file holds, in short, and the layer that is meant; its name where it is on no disk."""
     if path is None:
         return None
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else str(path)
+    file, layer = parted(path)
+    if not Path(file).is_file():
+        return str(path)
+    held = hashlib.sha256(Path(file).read_bytes()).hexdigest()
+    return f"{held} {layer}" if layer else held

@@ -1,9 +1,9 @@
 """Several mosaics as one job: a layer for each, in one folder.
 
 `FOLDER/buildex-job.json` tells which of them are complete and with which model and options
-they were made, so that the same call goes on where one stopped. Mosaics are done one after
-the other, each as `predict` does it, and know nothing of one another: where two overlap, both
-layers have the buildings.
+they were made, so that the same call goes on where one stopped; other jobs may note theirs in
+it meanwhile. Mosaics are done one after the other, each as `predict` does it, and know nothing
+of one another: where two overlap, both layers have the buildings.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from buildex.config import Note, Track, silent
 from buildex.errors import BuildexError, ClusterError, ConfigError, OutputError
-from buildex.io.journal import Journal
+from buildex.io.journal import Journal, alone
 from buildex.io.output import beside, check_output
 from buildex.predicting.model import OpenModel
 from buildex.predicting.opening import opened
@@ -182,6 +182,8 @@ class _Job:
         """Draw one mosaic, and note it."""
         model = self._model
         try:
+            if self._config.overwrite or not output.exists():
+                self._record.begin()
             report = predict(
                 mosaic,
                 output,
@@ -209,29 +211,47 @@ class _Record:
         if not folder.is_dir():
             check_output(folder)
             folder.mkdir()
-        self._data: dict[str, Any] = {"plan": json.loads(json.dumps(plan)), "layers": {}}
-        if self._path.exists() and not restart:
-            found = self._read()
-            if found["plan"] != self._data["plan"]:
-                raise OutputError(
-                    f"`{folder}` holds layers of another model or other options",
-                    hint="write elsewhere, or draw all anew with `--restart --overwrite`",
-                )
-            self._data = found
+        self._plan = json.loads(json.dumps(plan))
+        self._anew = restart
+        self._layers = {} if restart else self._found()
 
     def kept(self, identity: Any, output: Path) -> PredictReport | None:
         """The report of a layer that is complete and in its place."""
-        found = self._data["layers"].get(output.name)
+        found = self._layers.get(output.name)
         if found is None or not output.exists() or found["mosaic"] != identity:
             return None
         return PredictReport(**found["report"])
 
+    def begin(self) -> None:
+        """A layer is about to be drawn: a job that begins anew forgets now what was complete."""
+        if self._anew:
+            with alone(self._path):
+                self._write({})
+            self._anew = False
+
     def add(self, report: PredictReport, identity: Any) -> None:
-        """Note a layer that is complete."""
+        """Note a layer that is complete, beside those that other jobs have noted meanwhile."""
         entry = {"mosaic": identity, "report": report.as_dict()}
-        self._data["layers"][Path(report.output).name] = entry
+        with alone(self._path):
+            self._write({**self._found(), Path(report.output).name: entry})
+
+    def _write(self, layers: dict[str, Any]) -> None:
+        table = {"plan": self._plan, "layers": layers}
         with beside(self._path) as place:
-            place.write_text(json.dumps(self._data, indent=1), encoding="utf-8")
+            place.write_text(json.dumps(table, indent=1), encoding="utf-8")
+
+    def _found(self) -> dict[str, Any]:
+        """What is noted of each layer by its name, by whichever job."""
+        if not self._path.exists():
+            return {}
+        found = self._read()
+        if found["plan"] != self._plan:
+            raise OutputError(
+                f"`{self._path.parent}` holds layers of another model or other options",
+                hint="write elsewhere, or draw all anew with `--restart --overwrite`",
+            )
+        layers: dict[str, Any] = found["layers"]
+        return layers
 
     def _read(self) -> dict[str, Any]:
         try:

@@ -10,6 +10,7 @@ from rasterio.transform import from_origin
 
 from buildex.cli import predict as module
 from buildex.cli.main import main
+from buildex.io.journal import Journal
 from buildex.predicting import OpenModel
 from tests.killed import Slow
 
@@ -82,6 +83,37 @@ def test_ctrl_c_is_one_line_that_says_how_to_go_on(mosaic, tmp_path, monkeypatch
     assert "the same command goes on" in line
 
 
+def test_ctrl_c_does_not_promise_that_restart_goes_on(mosaic, tmp_path, monkeypatch):
+    def stopped(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "predict", stopped)
+    done = call(mosaic, "-o", tmp_path / "out.gpkg", "--restart")
+    assert "the same command without `--restart` goes on" in done.stderr
+
+
+def test_a_run_that_was_stopped_at_its_preview_only_draws_that(mosaic, tmp_path, monkeypatch):
+    out, picture = tmp_path / "out.gpkg", tmp_path / "p.png"
+
+    def stopped(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "draw_preview", stopped)
+        done = call(mosaic, "-o", out, "--preview", picture)
+    assert done.exit_code == 130
+    assert "the same command goes on" in done.stderr
+    assert not picture.exists()
+    drawn = out.stat().st_mtime_ns
+    done = call(mosaic, "-o", out, "--preview", picture, "--json")
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout[done.stdout.index("{") :])
+    assert told["resumed"] == told["tiles"] == 8
+    assert picture.exists()
+    assert out.stat().st_mtime_ns == drawn
+    assert not Journal.of(out).exists()
+
+
 @pytest.mark.parametrize("given", ["mosaic", "output", "aoi"])
 def test_a_preview_writes_over_nothing_of_the_run(mosaic, tmp_path, given):
     png = mosaic.rename(tmp_path / "mosaic.png")  # GDAL does not mind
@@ -99,6 +131,15 @@ def test_a_layer_is_not_written_over_its_area(mosaic, tmp_path):
     area = tmp_path / "area.gpkg"
     area.write_bytes(b"area")
     done = call(mosaic, "-o", area, "--aoi", tmp_path / "." / "area.gpkg", "--overwrite")
+    assert done.exit_code == 1
+    assert "is needed by this run itself" in done.stderr
+    assert area.read_bytes() == b"area"
+
+
+def test_nor_over_the_file_of_which_its_area_is_one_layer(mosaic, tmp_path):
+    area = tmp_path / "area.gpkg"
+    area.write_bytes(b"area")
+    done = call(mosaic, "-o", area, "--aoi", f"{area}|layername=aoi", "--overwrite")
     assert done.exit_code == 1
     assert "is needed by this run itself" in done.stderr
     assert area.read_bytes() == b"area"
