@@ -13,16 +13,16 @@ from typing import NamedTuple
 import numpy as np
 import shapely
 from numpy.typing import NDArray
-from scipy.ndimage import binary_dilation
+from scipy.ndimage import binary_dilation, label
 
 from buildex.geo.boxes import PixelBox
 from buildex.geo.contours import contours
 from buildex.geo.footprints import Polygons, object_array, repaired, to_polygon
 from buildex.geo.grouping import Grouped
-from buildex.geo.rings import signed_area
 from buildex.geo.tiles import Cover, TilePlace
 
-SPECK = 400.0  # pixels: less without ground is a hole in the mosaic, and no end of it
+SPECK = 400  # pixels: less without ground is a hole in the mosaic, and no end of it
+REACH = 2  # pixels: what is nearer touches
 
 
 @dataclass(frozen=True)
@@ -122,8 +122,9 @@ def sightings_of(
     """
     box, core = place.box, tiles.core(place.row, place.col)
     view = shapely.box(box.x0, box.y0, box.x1, box.y1)
-    ended = _near_nothing(valid)
-    ground = _ground(valid, box)
+    shown = _shown(valid)
+    ended = None if shown is None else _near_nothing(shown)
+    ground = None if shown is None else _ground(shown, box)
     for rings, score, sure in found:
         moved = tuple(ring + np.array([box.x0, box.y0]) for ring in rings)
         parts = repaired(to_polygon(moved))
@@ -134,30 +135,40 @@ def sightings_of(
         if not parts or parts[0].area < smallest:
             continue
         cut = _touches_inner_edge(parts[0].bounds, place, tiles)
-        edge = _touches_nothing(parts[0], ended, box)
+        edge = _touches_frame(parts[0].bounds, tiles) or _touches_nothing(parts[0], ended, box)
         yield Sighting(parts[0], score, sure, box, core, cut, edge)
 
 
-def _near_nothing(valid: NDArray[np.bool_], reach: int = 2) -> NDArray[np.bool_] | None:
-    """Pixels within `reach` of one without ground; None where there is ground everywhere."""
-    if valid.all():
-        return None
-    near: NDArray[np.bool_] = binary_dilation(~valid, iterations=reach)
-    return near
+def _shown(valid: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
+    """Pixels that show ground, and a pixel around them; None where all of a tile does.
 
-
-def _ground(valid: NDArray[np.bool_], box: PixelBox) -> shapely.Geometry | None:
-    """What of a tile shows ground, and a pixel around it; None where all of it does.
-
-    A network guesses how a roof goes on in what is black; nobody has seen that. Specks
-    without ground are no end of it.
+    Specks without ground are no end of it, unless they reach the tile's own end: how they go
+    on is not known here.
     """
     if valid.all():
         return None
-    rings = contours(binary_dilation(valid).astype(np.float64))
-    whole = [shapely.Polygon(ring) for ring in rings if signed_area(ring) > 0]
-    holes = [shapely.Polygon(ring) for ring in rings if signed_area(ring) < -SPECK]
-    ground = shapely.difference(shapely.union_all(whole), shapely.union_all(holes))
+    shown: NDArray[np.bool_] = binary_dilation(valid)
+    holes, _ = label(~shown, np.ones((3, 3)))
+    large = np.bincount(holes.ravel()) > SPECK
+    for side in (holes[0], holes[-1], holes[:, 0], holes[:, -1]):
+        large[side] = True
+    shown |= ~large[holes]
+    return None if shown.all() else shown
+
+
+def _near_nothing(shown: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Pixels near one without ground; `shown` has a pixel around the ground, too."""
+    near: NDArray[np.bool_] = binary_dilation(~shown, iterations=REACH + 1)
+    return near
+
+
+def _ground(shown: NDArray[np.bool_], box: PixelBox) -> shapely.Geometry:
+    """What of a tile is ground: a network guesses how a roof goes on in what is black.
+
+    Nobody has seen that. An outline in a hole is ground again.
+    """
+    rings = [shapely.LinearRing(ring) for ring in contours(shown.astype(np.float64))]
+    ground = shapely.build_area(shapely.GeometryCollection(rings))
     moved = shapely.affinity.translate(shapely.simplify(ground, 1.0), box.x0, box.y0)
     shapely.prepare(moved)
     return moved
@@ -178,14 +189,20 @@ def _corners(boxes: Sequence[PixelBox]) -> NDArray[np.float64]:
     return np.array(table, dtype=np.float64).reshape(-1, 4)
 
 
+def _touches_frame(bounds: tuple[float, float, float, float], tiles: Cover) -> bool:
+    """Whether a polygon comes near one of the four sides of the grid."""
+    inner = min(bounds[0], bounds[1], tiles.width - bounds[2], tiles.height - bounds[3])
+    return inner < REACH
+
+
 def _touches_inner_edge(
-    bounds: tuple[float, float, float, float], place: TilePlace, tiles: Cover, reach: float = 2.0
+    bounds: tuple[float, float, float, float], place: TilePlace, tiles: Cover
 ) -> bool:
-    """Whether a polygon comes within `reach` pixels of a tile edge that is not the grid's."""
+    """Whether a polygon comes near a tile edge that is not the grid's."""
     box = place.box
     return bool(
-        (place.col > 0 and bounds[0] - box.x0 < reach)
-        or (place.row > 0 and bounds[1] - box.y0 < reach)
-        or (place.col < tiles.cols - 1 and box.x1 - bounds[2] < reach)
-        or (place.row < tiles.rows - 1 and box.y1 - bounds[3] < reach)
+        (place.col > 0 and bounds[0] - box.x0 < REACH)
+        or (place.row > 0 and bounds[1] - box.y0 < REACH)
+        or (place.col < tiles.cols - 1 and box.x1 - bounds[2] < REACH)
+        or (place.row < tiles.rows - 1 and box.y1 - bounds[3] < REACH)
     )

@@ -45,6 +45,12 @@ def in_degrees(crs: str) -> bool:
     return bool(parsed(crs).is_geographic)
 
 
+@lru_cache(maxsize=32)
+def _transformer(source: str, target: str) -> pyproj.Transformer:
+    """Threads may share it: pyproj keeps for each thread one of its own behind it."""
+    return pyproj.Transformer.from_crs(source, target, always_xy=True)
+
+
 def reprojected(points: Points, source: str, target: str) -> Points:
     """Points (N, 2), x then y, from one CRS to another; always east before north.
 
@@ -54,8 +60,7 @@ def reprojected(points: Points, source: str, target: str) -> Points:
     if source == target:
         return points
     try:
-        transformer = pyproj.Transformer.from_crs(source, target, always_xy=True)
-        x, y = transformer.transform(
+        x, y = _transformer(source, target).transform(
             points[:, 0], points[:, 1], direction=TransformDirection.FORWARD
         )
     except (CRSError, ProjError) as error:

@@ -49,14 +49,17 @@ def check_output(path: str | Path, overwrite: bool = False) -> None:
 
     Raises:
         VectorError: if the extension names no format.
-        OutputError: if the file exists already or its folder cannot be written.
+        OutputError: if the file, or one that belongs to it, exists already or its folder
+            cannot be written.
     """
-    if Path(path).suffix.lower() not in DRIVERS:
+    path = Path(path)
+    if path.suffix.lower() not in DRIVERS:
         raise VectorError(
-            f"`{Path(path).name}` names no known vector format",
+            f"`{path.name}` names no known vector format",
             hint=f"use one of the extensions {', '.join(DRIVERS)}",
         )
-    output.check_file(path, overwrite)
+    for file in (path, *_sidecars(path)):
+        output.check_file(file, overwrite)
 
 
 def layer_crs(path: str | Path, crs: str) -> str:
@@ -162,9 +165,15 @@ def placed(path: Path) -> Iterator[Path]:
     """Where to write a layer so that it appears at `path` when it is complete, over an older."""
     with output.beside(path) as place:
         yield place
-        if DRIVERS[path.suffix.lower()] == "ESRI Shapefile":
-            for suffix in SIDECARS:
-                path.with_suffix(suffix).unlink(missing_ok=True)
+        for old in _sidecars(path):
+            if not (place.parent / old.name).exists():
+                old.unlink(missing_ok=True)
+
+
+def _sidecars(path: Path) -> list[Path]:
+    """The files that may belong to a layer beside its own."""
+    shapefile = DRIVERS[path.suffix.lower()] == "ESRI Shapefile"
+    return [path.with_suffix(suffix) for suffix in SIDECARS] if shapefile else []
 
 
 def portions_of(footprints: Footprints) -> Iterator[pa.RecordBatch]:

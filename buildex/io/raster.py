@@ -67,7 +67,6 @@ class Mosaic:
         path: the file or URL.
         grid: the working grid: north-up, in metres, its origin a multiple of `step * gsd`.
         source_crs: the CRS of the file, as an authority code or WKT.
-        stretch: how its values become 8 bits.
         native_gsd: side of a pixel of the file in ground metres.
         outline: (N, 2) points around the mosaic, in the CRS of the grid.
     """
@@ -76,7 +75,6 @@ class Mosaic:
         self.path = source.path
         self.grid = grid
         self.source_crs = source.grid.crs
-        self.stretch = source.stretch
         self.native_gsd = source.native_gsd
         self.outline = source.outline
         self._source = source
@@ -128,6 +126,11 @@ class Mosaic:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Mosaic, (self._source, self.grid)
+
+    @property
+    def stretch(self) -> Stretch:
+        """How its values become 8 bits: one for the whole mosaic, found when first needed."""
+        return self._source.stretch
 
     def close(self) -> None:
         """Close the file; a later read opens it again."""

@@ -6,6 +6,7 @@ import math
 import os
 import warnings
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from affine import Affine
 from numpy.typing import NDArray
 from rasterio.enums import ColorInterp
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.windows import Window
 
 from buildex.errors import CrsError, RasterError
 from buildex.geo.boxes import PixelBox
@@ -25,6 +27,8 @@ from buildex.io.warp import border, ground_unit
 Pixels = NDArray[np.uint8]
 
 SAMPLE_SIDE = 1024
+WHOLE_SIDE = 8192  # pixels: of what is larger only spots are sampled
+SPOT = 64  # pixels along the side of one
 CLIPPED_PERCENT = 0.5
 BEYOND = 1e-6  # degrees past the 180th meridian that are rounding
 
@@ -64,7 +68,7 @@ class Source:
         native_gsd: side of a pixel of the full resolution in ground metres.
         metric_crs: a CRS whose unit is a ground metre there; its own where it is one.
         outline: (N, 2) points around it, in `metric_crs`.
-        stretch: how its values become 8 bits.
+        deep: whether its values are others than 8-bit.
     """
 
     path: str
@@ -74,11 +78,20 @@ class Source:
     native_gsd: float
     metric_crs: str
     outline: NDArray[np.float64]
-    stretch: Stretch
+    deep: bool
+
+    @cached_property
+    def stretch(self) -> Stretch:
+        """How its values become 8 bits; 8-bit values stay, of others a sample is read once."""
+        return _estimated(self.path, self.bands) if self.deep else Stretch()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy in another process need not read the sample again."""
+        return {**vars(self), "stretch": self.stretch}
 
 
 def describe(path: str, gsd: float, crs: str | None) -> Source:
-    """Look at a file without reading its pixels, but for a sample where it is not 8-bit.
+    """Look at a file without reading its pixels.
 
     Args:
         path: file, `/vsi` path or URL.
@@ -105,7 +118,7 @@ def describe(path: str, gsd: float, crs: str | None) -> Source:
             native_gsd=native,
             metric_crs=metric,
             outline=systems.reprojected(outline, full.crs, metric),
-            stretch=_estimated(dataset, bands, path),
+            deep=any(dataset.dtypes[band - 1] != "uint8" for band in bands),
         )
 
 
@@ -230,19 +243,66 @@ def _overview(dataset: Any, full: Grid, ratio: float) -> tuple[int | None, Grid]
     return fitting[-1], Grid(full.crs, full.transform @ scale, width, height)
 
 
-def _estimated(dataset: Any, bands: tuple[int, ...], path: str) -> Stretch:
-    """8-bit values stay; others are stretched between two percentiles of all three bands."""
-    if all(dataset.dtypes[band - 1] == "uint8" for band in bands):
-        return Stretch()
-    scale = max(1.0, max(dataset.width, dataset.height) / SAMPLE_SIDE)
-    shape = max(1, round(dataset.height / scale)), max(1, round(dataset.width / scale))
+def _estimated(path: str, bands: tuple[int, ...]) -> Stretch:
+    """Values are stretched between two percentiles of a sample of all three bands."""
     try:
-        values = dataset.read(bands, out_shape=(3, *shape)).astype(np.float64)
-        known = dataset.dataset_mask(out_shape=shape) > 0
+        with opened(path) as dataset:
+            sample = _sample(dataset, bands)
     except RasterioError:
         raise damaged(path) from None
-    sample = values[:, known & np.isfinite(values).all(axis=0)]
     if sample.size == 0:
         return Stretch()
     low, high = np.percentile(sample, [CLIPPED_PERCENT, 100 - CLIPPED_PERCENT])
     return Stretch(float(low), float(high if high > low else low + 1))
+
+
+def _sample(dataset: Any, bands: tuple[int, ...]) -> NDArray[np.float64]:
+    """About as many valid values (3, N) as 1024 x 1024 pixels have, from all over a file.
+
+    One pixel of every so many, where the file or an overview of it is small enough to be read
+    through; else spots, unless hardly any of them shows ground.
+    """
+    longest = max(dataset.width, dataset.height)
+    factors = dataset.overviews(1)
+    fitting = [k for k, factor in enumerate(factors) if factor * SAMPLE_SIDE <= longest]
+    finest = factors[fitting[-1]] if fitting else 1
+    if longest > WHOLE_SIDE * finest:
+        with opened(dataset.name, fitting[-1] if fitting else None) as level:
+            spots = [_known(level, bands, spot) for spot in _spots(level)]
+        sample = np.concatenate(spots, axis=1)
+        if sample.shape[1] >= len(spots) * SPOT**2 / 16:
+            return sample
+    scale = max(1.0, longest / SAMPLE_SIDE)
+    shape = max(1, round(dataset.height / scale)), max(1, round(dataset.width / scale))
+    return _known(dataset, bands, shape=shape)
+
+
+def _spots(dataset: Any) -> list[Window]:
+    """Small windows all over a file, row by row."""
+    high, wide = dataset.block_shapes[0]
+    tops, lefts = _starts(dataset.height, high), _starts(dataset.width, wide)
+    height, width = min(SPOT, dataset.height), min(SPOT, dataset.width)
+    return [Window(x, y, width, height) for y in tops for x in lefts]
+
+
+def _starts(length: int, block: int) -> list[int]:
+    """Where spots start along a side: spread evenly, each in one block of the file if it fits."""
+    count = min(SAMPLE_SIDE, max(length, SPOT)) // SPOT
+    at = ((np.arange(count) + 0.5) * length / count - SPOT / 2).astype(int).clip(0)
+    last = at // block * block + block - SPOT
+    starts: list[int] = (at if block < SPOT else np.minimum(at, last)).tolist()
+    return starts
+
+
+def _known(
+    dataset: Any,
+    bands: tuple[int, ...],
+    window: Window | None = None,
+    shape: tuple[int, int] | None = None,
+) -> NDArray[np.float64]:
+    """The values (3, N) of the valid pixels of a window, or of all, at a shape."""
+    whole = None if shape is None else (len(bands), *shape)
+    values = dataset.read(bands, window=window, out_shape=whole).astype(np.float64)
+    known = dataset.dataset_mask(window=window, out_shape=shape) > 0
+    found: NDArray[np.float64] = values[:, known & np.isfinite(values).all(axis=0)]
+    return found

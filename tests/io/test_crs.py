@@ -1,4 +1,7 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
+import pyproj
 import pytest
 
 from buildex.errors import CrsError
@@ -14,6 +17,24 @@ def test_there_and_back_is_the_same_point():
     points = np.array([[85.5, 27.6], [85.6, 27.7]])
     there = reprojected(points, "EPSG:4326", "EPSG:32645")
     np.testing.assert_allclose(reprojected(there, "EPSG:32645", "EPSG:4326"), points, atol=1e-9)
+
+
+def test_the_way_between_two_systems_is_sought_once_and_shared(monkeypatch):
+    sought, seek = [], pyproj.Transformer.from_crs
+
+    def noted(*systems, **how):
+        sought.append(systems)
+        return seek(*systems, **how)
+
+    monkeypatch.setattr(pyproj.Transformer, "from_crs", noted)
+    points = np.random.default_rng(0).uniform([14, 40], [16, 50], (200, 2))
+    first = reprojected(points, "EPSG:4326", "EPSG:32633")
+    with ThreadPoolExecutor(4) as threads:
+        again = list(
+            threads.map(lambda _: reprojected(points, "EPSG:4326", "EPSG:32633"), "abcdef")
+        )
+    assert all(np.array_equal(first, found) for found in again)
+    assert len(sought) <= 1
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import shapely
 from buildex.errors import OutputError
 from buildex.io.portions import (
     DRIVERS,
+    SIDECARS,
     check_output,
     layer_crs,
     placed,
@@ -70,3 +71,32 @@ def test_a_folder_in_the_place_of_a_layer_is_told_at_once(tmp_path):
     (tmp_path / "x.gpkg").mkdir()
     with pytest.raises(OutputError, match="is a folder"):
         check_output(tmp_path / "x.gpkg", overwrite=True)
+
+
+@pytest.mark.parametrize("suffix", SIDECARS)
+def test_what_belongs_to_a_layer_is_not_replaced_unasked(tmp_path, suffix):
+    own = tmp_path / f"x{suffix}"
+    own.write_bytes(b"mine")
+    with pytest.raises(OutputError, match=rf"x{suffix}` exists already; .*`--overwrite`"):
+        write_footprints(tmp_path / "x.shp", houses())
+    assert [file.name for file in tmp_path.iterdir()] == [own.name]
+    assert own.read_bytes() == b"mine"
+    check_output(tmp_path / "x.gpkg")
+    check_output(tmp_path / "x.shp", overwrite=True)
+
+
+def test_what_belonged_to_an_older_layer_stays_until_the_new_one_is_there(tmp_path, monkeypatch):
+    for suffix in (".shp", ".dbf", ".qix"):
+        (tmp_path / f"x{suffix}").write_bytes(b"old")
+    left, unlink = [], Path.unlink
+
+    def noted(path, missing_ok=False):
+        left.append(path.name)
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", noted)
+    write_footprints(tmp_path / "x.shp", houses(), overwrite=True)
+    found, _ = read_footprints(tmp_path / "x.shp")
+    assert len(found) == len(houses())
+    assert not (tmp_path / "x.qix").exists()
+    assert "x.dbf" not in left

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from buildex.errors import CrsError, RasterError
 from buildex.geo.boxes import PixelBox
-from buildex.io import raster
+from buildex.io import raster, source
 from buildex.io.raster import Mosaic, Stretch, write_mosaic
 from tests.io.made import ORIGIN, UTM, colours, picture, transform_of, write_raster
 
@@ -165,6 +165,109 @@ def test_sixteen_bits_are_stretched_once_for_the_whole_mosaic(tmp_path):
 def test_a_stretch_comes_back_from_its_table():
     stretch = Stretch(12.5, 4000.0)
     assert Stretch.from_dict(stretch.to_dict()) == stretch
+
+
+class Watched:
+    """A dataset that notes how many pixels each reading of its bands reaches over."""
+
+    def __init__(self, dataset, sizes):
+        self._dataset, self._sizes = dataset, sizes
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self._dataset.close()
+
+    def __getattr__(self, name):
+        return getattr(self._dataset, name)
+
+    def read(self, bands, window=None, **how):
+        place = window or self._dataset
+        self._sizes.append(place.width * place.height)
+        return self._dataset.read(bands, window=window, **how)
+
+
+@pytest.fixture
+def sizes(monkeypatch):
+    """How many pixels are looked at for a stretch."""
+    noted, opened = [], source.opened
+    monkeypatch.setattr(source, "opened", lambda *how: Watched(opened(*how), noted))
+    return noted
+
+
+def test_a_stretch_of_a_vast_mosaic_looks_at_spots(tmp_path, sizes):
+    path = tmp_path / "vast.tif"
+    options = {"width": 100_000, "height": 20_000, "count": 3, "dtype": "uint16"}
+    storage = {"tiled": True, "compress": "deflate", "SPARSE_OK": True, "BIGTIFF": "YES"}
+    with rasterio.open(path, "w", crs=UTM, transform=transform_of(0.05), **options, **storage):
+        pass
+    mosaic = Mosaic.open(path)
+    assert sizes == []
+    assert mosaic.stretch == mosaic.stretch == Stretch(0, 1)
+    assert len(sizes) == 256
+    assert sum(sizes) == 1024**2
+
+
+def deep(path, overviews=(), **options):
+    """800 x 640 pixels of 16 bits, and the stretch of all of them."""
+    transform = transform_of(0.05)
+    bands = (picture(transform, 800, 640) * 40).astype(np.uint16)
+    write_raster(path, bands, transform, tiled=True, blockxsize=64, blockysize=64, **options)
+    with rasterio.open(path, "r+") as file:
+        file.build_overviews(overviews, rasterio.enums.Resampling.nearest)
+    return np.percentile(bands, [0.5, 99.5])
+
+
+@pytest.mark.parametrize("overviews", [(), (2,)])
+def test_spots_tell_the_same_as_the_whole(tmp_path, monkeypatch, sizes, overviews):
+    whole = deep(tmp_path / "deep.tif", overviews)
+    monkeypatch.setattr(source, "WHOLE_SIDE", 300)
+    monkeypatch.setattr(source, "SAMPLE_SIDE", 160)
+    monkeypatch.setattr(source, "SPOT", 10)
+    stretch = Mosaic.open(tmp_path / "deep.tif").stretch
+    assert sum(sizes) == 160**2
+    np.testing.assert_allclose([stretch.low, stretch.high], whole, rtol=0.03)
+
+
+def test_where_an_overview_is_small_spots_are_not_needed(tmp_path, monkeypatch, sizes):
+    whole = deep(tmp_path / "deep.tif", (2, 4))
+    monkeypatch.setattr(source, "WHOLE_SIDE", 300)
+    monkeypatch.setattr(source, "SAMPLE_SIDE", 160)
+    stretch = Mosaic.open(tmp_path / "deep.tif").stretch
+    assert len(sizes) == 1
+    np.testing.assert_allclose([stretch.low, stretch.high], whole, rtol=0.03)
+
+
+def test_where_spots_show_hardly_any_ground_all_of_it_is_sampled(tmp_path, monkeypatch, sizes):
+    mask = np.zeros((640, 800), bool)
+    mask[300:304, 200:300] = True
+    deep(tmp_path / "deep.tif", mask=mask)
+    monkeypatch.setattr(source, "WHOLE_SIDE", 300)
+    monkeypatch.setattr(source, "SPOT", 10)
+    stretch = Mosaic.open(tmp_path / "deep.tif").stretch
+    with rasterio.open(tmp_path / "deep.tif") as file:
+        known = np.percentile(file.read()[:, mask], [0.5, 99.5])
+    assert [stretch.low, stretch.high] == pytest.approx(known.tolist())
+    assert sizes[-1] == 640 * 800
+
+
+@pytest.mark.parametrize(("length", "block"), [(10_000, 256), (9_000, 512), (40, 16), (5_000, 1)])
+def test_spots_lie_in_the_file_and_in_one_block_of_it(length, block):
+    starts = np.array(source._starts(length, block))
+    ends = starts + min(length, source.SPOT)
+    assert starts.min() >= 0
+    assert ends.max() <= length
+    assert (np.diff(starts) >= source.SPOT).all()
+    assert block < source.SPOT or (starts // block == (ends - 1) // block).all()
+
+
+def test_a_copy_of_a_mosaic_brings_its_stretch_along(tmp_path, sizes):
+    deep(tmp_path / "deep.tif")
+    copy = pickle.dumps(Mosaic.open(tmp_path / "deep.tif"))
+    count = len(sizes)
+    assert pickle.loads(copy).stretch == Mosaic.open(tmp_path / "deep.tif").stretch
+    assert len(sizes) == count + 1
 
 
 def test_floats_with_holes_are_read(tmp_path):
