@@ -107,9 +107,9 @@ def command(
 ) -> None:
     """Draw the buildings of mosaics: any rasters that GDAL opens, of any size.
 
-    The layer is in the mosaic's CRS, with score, area_m2, n_vertices, tile, joined, model
-    and model_version for each building. Several mosaics, or a folder of them, make a folder
-    of layers, one for each.
+    The layer is in the mosaic's CRS (GeoJSON in degrees), with score, area_m2, n_vertices, tile,
+    joined, model and model_version for each building. Several mosaics, or a folder of them, make
+    a folder of layers, one for each.
     """
     if output is None and not dry_run:
         raise click.UsageError("missing option '-o' / '--output'")

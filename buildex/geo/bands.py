@@ -28,7 +28,6 @@ Flags = NDArray[np.bool_]
 Index = NDArray[np.int64]
 
 LONGEST = 200.0  # metres from north to south that a family may have before it is cut
-SEAM = 0.5  # metres by which stitching may move an outline beyond what tiles saw
 
 
 @dataclass(frozen=True)
@@ -75,17 +74,18 @@ class Bands:
     Args:
         settings: how buildings are finished.
         longest: metres from north to south from which a family is cut.
+        moved: metres by which stitching may move an outline beyond what tiles saw.
 
     Attributes:
         open: how many buildings wait for neighbours that may still come.
     """
 
-    def __init__(self, settings: Finishing, longest: float = LONGEST) -> None:
+    def __init__(self, settings: Finishing, longest: float = LONGEST, moved: float = 0.0) -> None:
         self._settings, self._longest = settings, longest
         walls = settings.walls
         # Two passes, each of which may move a corner three times as far as a wall.
         self._reach = max(walls.gap, 0.0) + 6 * walls.shift + walls.snap
-        self._margin = self._reach + settings.regularizing.tolerance + SEAM
+        self._margin = self._reach + settings.regularizing.tolerance + moved
         self._pool = Stitched.concatenate([])
         self._status: NDArray[np.str_] = np.zeros(0, dtype="U11")
         self._held = object_array([])

@@ -143,6 +143,11 @@ def opened(path: str, overview: int | None = None) -> Any:
 
 def damaged(path: str) -> RasterError:
     """The error for a file whose pixels cannot be read."""
+    if "://" in path or path.startswith("/vsi"):
+        return RasterError(
+            f"`{path}` cannot be read: the connection broke, or the file is damaged",
+            hint="run the same command again: what it has done is kept where it can be",
+        )
     return RasterError(
         f"`{path}` cannot be read: it is damaged or cut short",
         hint="check it with `gdalinfo -checksum`, or copy it again",

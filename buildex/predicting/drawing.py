@@ -62,8 +62,9 @@ class Drawer:
     def __init__(self, survey: Survey, config: PredictConfig, model: Model) -> None:
         gsd = survey.grid.gsd
         self._survey, self._model = survey, model
-        self._stitcher = Stitcher(Stitching(smallest=config.min_area / gsd**2))
-        self._bands = Bands(config.finishing(gsd, survey.native_gsd))
+        stitching = Stitching(smallest=config.min_area / gsd**2)
+        self._stitcher = Stitcher(stitching)
+        self._bands = Bands(config.finishing(gsd, survey.native_gsd), moved=stitching.seam * gsd)
 
     def add(self, row: int, seen: Sightings) -> Footprints:
         """Take what a row saw, give what is final with it."""

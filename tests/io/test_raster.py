@@ -7,6 +7,7 @@ import shapely
 from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rasterio.io import MemoryFile
 
 from buildex.errors import CrsError, RasterError
 from buildex.geo.boxes import PixelBox
@@ -488,6 +489,20 @@ def test_a_truncated_file_is_found_when_it_is_read(tmp_path, compress):
 
     with pytest.raises(RasterError, match=r"short.tif` .*cut short"):
         read()
+
+
+def test_what_lies_elsewhere_is_not_called_damaged_for_a_broken_connection(tmp_path):
+    path = tmp_path / "short.tif"
+    write_raster(path, np.full((3, 256, 256), 9, np.uint8), transform_of(0.1))
+    content = path.read_bytes()
+    with (
+        MemoryFile(content[: len(content) // 2], filename="short.tif") as far,
+        Mosaic.open(far.name) as mosaic,
+        pytest.raises(RasterError) as caught,
+    ):
+        mosaic.read(mosaic.grid.box)
+    assert "connection broke" in caught.value.message
+    assert "same command" in caught.value.hint
 
 
 def test_a_mosaic_that_ends_at_the_180th_meridian_is_read(tmp_path):
