@@ -1,7 +1,7 @@
 """How well the geometry does when the network is perfect, and how it bears honest noise.
 
     python benchmarks/oracle.py --data ../shared/data                # every training scene
-    python benchmarks/oracle.py --data ../shared/data --noise        # curves for one scene
+    python benchmarks/oracle.py --data ../shared/data --noise        # curves; --scenes NAME for one
 
 The oracle stands in the network's place and its maps go through predict's own decoding,
 stitching, regularising and topology; the result is compared with the labels themselves.

@@ -73,14 +73,14 @@ class Bands:
 
     Args:
         settings: how buildings are finished.
-        longest: metres from north to south from which a family is cut.
         moved: metres by which stitching may move an outline beyond what tiles saw.
+        longest: metres from north to south from which a family is cut.
 
     Attributes:
         open: how many buildings wait for neighbours that may still come.
     """
 
-    def __init__(self, settings: Finishing, longest: float = LONGEST, moved: float = 0.0) -> None:
+    def __init__(self, settings: Finishing, *, moved: float, longest: float = LONGEST) -> None:
         self._settings, self._longest = settings, longest
         walls = settings.walls
         # Two passes, each of which may move a corner three times as far as a wall.

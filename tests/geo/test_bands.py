@@ -39,7 +39,7 @@ def town(rng, blocks, rows=8):
 
 def in_bands(polygons, scores, height, **options):
     """Feed buildings in strips of some height, each when it lies north of the frontier."""
-    bands = Bands(SETTINGS, **options)
+    bands = Bands(SETTINGS, moved=0.4, **options)
     low, high = np.array([p.bounds for p in polygons])[:, [1, 3]].T
     given = np.zeros(len(polygons), dtype=bool)
     out, open_ = [], []
@@ -101,7 +101,7 @@ def test_an_endless_street_is_cut_and_neither_overlaps_nor_loses_a_house():
 
 
 def test_a_building_waits_while_one_that_is_open_may_reach_it():
-    bands = Bands(SETTINGS)
+    bands = Bands(SETTINGS, moved=0.4)
     house = shapely.box(0, 100, 10, 110)
     hall = shapely.box(10.1, 40, 30, 130)
     assert len(bands.add(stitched([house]), Frontier(50.0, object_array([hall])))) == 0
@@ -109,8 +109,16 @@ def test_a_building_waits_while_one_that_is_open_may_reach_it():
     assert len(bands.add(stitched([hall]), Frontier(0.0))) == 2
 
 
+def test_a_building_waits_for_what_stitching_may_still_move_towards_it():
+    house, far = shapely.box(0, 100, 10, 110), shapely.box(0, 40, 10, 80)
+    for moved, gone in ((0.4, 1), (30.0, 0)):
+        bands = Bands(SETTINGS, moved=moved)
+        frontier = Frontier(50.0, object_array([far]))
+        assert len(bands.add(stitched([house]), frontier)) == gone
+
+
 def test_attributes_stay_with_their_building():
-    bands = Bands(SETTINGS)
+    bands = Bands(SETTINGS, moved=0.4)
     small, large = shapely.box(0, 100, 10, 110), shapely.box(50, 100, 70, 120)
     band = bands.add(stitched([small, large], [0.9, 0.7]))
     assert band.whole.scores.tolist() == [0.9, 0.7]
