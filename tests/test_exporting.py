@@ -84,6 +84,13 @@ def test_nothing_of_another_model_stays_beside_what_is_written(model, tmp_path):
     assert names(other) == ["dense.onnx", "model.toml", "roi.onnx"]
 
 
+def test_graphs_are_compared_on_a_mosaic_where_one_is_named(model, tmp_path):
+    write_town(tmp_path / "town", render_town(RenderConfig(seed=3, width=20, height=20)))
+    done = run(model, tmp_path / "graphs", "--mosaic", tmp_path / "town" / "mosaic.tif")
+    assert done.exit_code == 0, done.output
+    assert "on mosaic.tif" in done.stdout
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", model_names())
 def test_the_graphs_of_released_models_are_those_of_their_weights(name):
