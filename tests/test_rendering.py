@@ -353,13 +353,23 @@ def test_a_tilled_plot_ends_at_its_border_and_is_no_storey_high(crop, monkeypatc
 def test_walls_follow_a_lot_with_a_narrow_neck():
     neck = [(0, 0), (20, 0), (20, 14), (10.15, 15), (20, 16), (20, 30), (0, 30), (0, 16),
             (9.85, 15), (0, 14)]  # fmt: skip
-    walls = 0
-    for seed in range(40):
+    lot = shapely.Polygon(neck)
+    walled = 0
+    for seed in range(40):  # whether a lot is walled is chance
         plan = Plan(20.0, 30.0)
         look = dataclasses.replace(STYLES["walled"], plot=2000.0, blocks={"plots": 1})
-        fill_block(plan, shapely.Polygon(neck), (look, 1.0), np.random.default_rng(seed))
-        walls += len(plan.walls) > 1
-    assert walls
+        fill_block(plan, lot, (look, 1.0), np.random.default_rng(seed))
+        if not plan.walls:
+            continue
+        walled += 1
+        north, south = sorted(plan.walls, key=lambda wall: wall.centroid.y)
+        assert north.bounds == pytest.approx((0.2, 0.2, 19.8, 14.8), abs=0.2)
+        assert south.bounds == pytest.approx((0.2, 15.2, 19.8, 29.8), abs=0.2)
+        for wall in plan.walls:
+            corners = shapely.points(wall.coords)
+            assert shapely.distance(corners, lot.exterior) == pytest.approx(0.2, abs=0.001)
+            assert lot.contains(wall)
+    assert walled > 4
 
 
 def test_a_town_of_large_pixels_has_pixels():

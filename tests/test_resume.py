@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import random
+import re
+import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import geopandas
@@ -73,25 +77,44 @@ def child(mosaic, out, *options):
 
 def killed_after(process, batches, delay):
     """Kill a run some time after so many batches; whether it was still at work."""
-    for _ in range(batches):
-        if not process.stdout.readline().startswith("batch"):
-            break
+    said = [process.stdout.readline() for _ in range(batches)]
     time.sleep(delay)
-    alive = process.poll() is None
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    return alive
+    process.kill()
+    _, complaint = process.communicate()
+    assert said[0].startswith(("batch", "resumed")), complaint
+    assert process.returncode in (-signal.SIGKILL, 0), complaint
+    return process.returncode != 0
 
 
-def test_killed_at_random_moments_it_ends_as_if_nothing_had_happened(mosaic, undisturbed, tmp_path):
+def rows_kept(out, aside):
+    """How many rows the journal of a killed run holds; a copy is asked, and it stays as it is."""
+    aside.mkdir()
+    for file in out.parent.glob(f"{Journal.of(out).name}*"):
+        shutil.copy(file, aside)
+    if not any(aside.iterdir()):
+        return 0
+    with closing(sqlite3.connect(aside / Journal.of(out).name)) as journal:
+        return journal.execute("SELECT COUNT(*) FROM rows").fetchone()[0]
+
+
+def test_killed_at_random_moments_it_ends_as_if_nothing_had_happened(
+    mosaic, undisturbed, tmp_path, tmp_path_factory
+):
     rng = random.Random(7)
-    out = tmp_path / "out.gpkg"
-    kills = 0
-    while kills < KILLS and not out.exists():
+    out, aside = tmp_path / "out.gpkg", tmp_path_factory.mktemp("aside")
+    kills = kept = 0
+    for number in range(10 * KILLS):
         process = child(mosaic, out, "--pause", "0.1")
         kills += killed_after(process, rng.randint(1, 5), rng.uniform(0, 0.3))
-    assert kills
-    run(mosaic, out, overwrite=out.exists())
+        kept = rows_kept(out, aside / str(number))
+        if kills >= KILLS and kept:
+            break
+        if out.exists() and not Journal.of(out).exists():  # it came to its end: begin anew
+            assert features(out) == undisturbed
+            out.unlink()
+    assert kills >= KILLS
+    assert kept
+    assert run(mosaic, out).resumed == 7 * kept
     assert features(out) == undisturbed
     assert [path.name for path in tmp_path.iterdir()] == ["out.gpkg"]
 
@@ -182,14 +205,17 @@ def test_rows_on_another_grid_are_not_stitched(mosaic, tmp_path, monkeypatch):
         run(mosaic, out)
 
 
-@pytest.mark.parametrize("limit", [40_000, 90_000], ids=["journal", "layer"])
-def test_a_full_disk_is_told_and_nothing_is_lost(mosaic, undisturbed, tmp_path, limit):
+@pytest.mark.parametrize(
+    ("limit", "full"), [(40_000, r"out\.gpkg\.journal"), (90_000, r"\.out\.gpkg-\w+/out\.gpkg")],
+    ids=["journal", "layer"],
+)  # fmt: skip
+def test_a_full_disk_is_told_and_nothing_is_lost(mosaic, undisturbed, tmp_path, limit, full):
     out = tmp_path / "out.gpkg"
     process = child(mosaic, out, "--pause", "0", "--limit", str(limit))
     _, said = process.communicate()
     assert process.returncode == 1
     (line,) = [line for line in said.splitlines() if line.startswith("buildex:")]
-    assert "cannot be written" in line
+    assert re.search(rf"/{full}` cannot be written", line)
     assert "Traceback" not in said
     assert [path.name for path in tmp_path.iterdir()] == ["out.gpkg.journal"]
     assert run(mosaic, out).resumed > 0

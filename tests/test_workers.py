@@ -144,6 +144,13 @@ class Machines:
             "--host", "127.0.0.1",
         )  # fmt: skip
 
+    def joined(self):
+        """Wait until the scheduler knows a worker."""
+        from distributed import Client
+
+        with Client(self.address, timeout=120, set_as_default=False) as client:
+            client.wait_for_workers(1, timeout=120)
+
     def stop(self):
         for process in self.processes:
             process.kill()
@@ -191,6 +198,7 @@ def test_a_scheduler_that_is_lost_and_comes_back_loses_no_building(
 def test_a_scheduler_that_stays_away_is_one_line_and_the_journal_stays(mosaic, machines, tmp_path):
     scheduler = machines.scheduler()
     machines.worker()
+    machines.joined()
 
     def fatal(items, total=None, **_):
         for k, item in enumerate(items):

@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 
 from buildex.cli.main import main
 from buildex.geo.footprints import Footprints
+from buildex.io.crs import reprojected
 from buildex.io.vector import write_footprints
 
 UTM = "EPSG:32737"
@@ -177,11 +178,24 @@ def test_score_writes_a_page_and_layers_once(files, tmp_path):
 
 
 def test_score_lists_what_nobody_drew(files, tmp_path):
-    predictions, truth, aoi = files
-    done = run(predictions, truth, "--aoi", aoi, "--incomplete-truth", "--gsd", "0.5")
+    _, truth, aoi = files
+    drawn, nobody = (
+        (500_001, 9_300_000, 500_011, 9_300_010),
+        (500_020, 9_300_020, 500_030, 9_300_026),
+    )
+    found = tmp_path / "found.gpkg"
+    write_footprints(found, Footprints(shapely.box(*np.transpose([drawn, nobody])), UTM))
+    done = run(str(found), truth, "--aoi", aoi, "--incomplete-truth", "--gsd", "0.5")
     assert "the truth has holes" in done.stdout
-    assert "0 predictions without a label" in done.stdout
     assert "  precision" not in done.stdout
+    _, listed = done.stdout.split("predictions without a label: candidates to map\n")
+    (line,) = listed.splitlines()
+    latitude, longitude, area, unit, scene = line.replace(",", "").split()
+    middle = reprojected(np.array([[500_025, 9_300_023]]), UTM, "EPSG:4326")[0]
+    assert (float(longitude), float(latitude)) == pytest.approx(middle, abs=1e-6)
+    assert (area, unit, scene) == ("60", "m2", "found")
+    nothing = run(truth, truth, "--aoi", aoi, "--incomplete-truth", "--gsd", "0.5")
+    assert "0 predictions without a label" in nothing.stdout
 
 
 def test_score_gives_published_figures_only_when_asked(files):

@@ -4,6 +4,7 @@ import dataclasses
 import inspect
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -110,8 +111,14 @@ def test_wrong_usage_is_exit_2(dataset, tmp_path):
 
 def test_help_tells_every_setting():
     text = run("--help").stdout
-    for option in ("--encoder", "--resume", "--patience", "--scene-weights", "--devices"):
-        assert option in text
+    named = set(re.findall(r"(?m)^  (?:-\w, )?(--[\w-]+)", text))
+    told = "".join(text.split())
+    for spec in dataclasses.fields(TrainConfig):
+        if spec.metadata.get("cli", True):
+            assert f"--{spec.name.replace('_', '-')}" in named
+            assert spec.metadata["help"]
+            assert "".join(spec.metadata["help"].split()) in told, spec.name
+    assert named >= {"--output", "--config", "--preset", "--json"}
     assert "Example: buildex train" in text
 
 

@@ -20,7 +20,7 @@ def drawn(rings, corners=None):
     return CODEC.encode(rings, frame, corners), frame
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(buildings(), st.integers(0, 1000))
 def test_a_building_comes_back_as_itself_in_any_order_of_its_corners(ring, seed):
     target, frame = drawn((ring,))
@@ -73,7 +73,7 @@ def test_a_keypoint_of_the_neighbour_is_left_out():
     assert len(ring) == 4
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(buildings(), st.integers(0, 10_000))
 def test_noise_never_makes_a_polygon_cross_itself(ring, seed):
     rng = np.random.default_rng(seed)
@@ -137,8 +137,42 @@ def test_is_simple_agrees_with_shapely(points):
         assert (turning_angles(ring) > 179.9).any()
 
 
-def test_settings_are_in_cells():
-    assert Grouping().sag < Grouping().reach
+def outlined(shape, corners, grouping):
+    """The outline of a building whose mask is one ring and whose keypoints are another's."""
+    frame = CODEC.frames(np.array([bounds((shape,))]))[0]
+    mask, seen = CODEC.encode((shape,), frame).mask, CODEC.encode((corners,), frame)
+    ones = np.ones(1, np.float32)
+    maps = RoiMaps(frame[None], ones, mask[None], seen.heatmap[None], seen.offset[None])
+    ((rings, _, _),) = polygons_of(maps, CODEC, grouping=grouping)
+    return rings[0]
+
+
+def cell_of(ring):
+    x0, _, x1, _ = CODEC.frames(np.array([bounds((ring,))]))[0]
+    return (x1 - x0) / CODEC.cells
+
+
+@pytest.mark.parametrize("scale", [1, 8])
+@pytest.mark.parametrize(("cells", "taken"), [(2.5, True), (3.5, False)])
+def test_reach_is_in_cells_however_large_they_are(scale, cells, taken):
+    """A keypoint outside a wall, at a reach of three cells."""
+    square = SQUARE * scale
+    stray = np.array([30.0 * scale, 10.0 * scale - cells * cell_of(square)])
+    grouping = Grouping(reach=3.0, spurious=1.0)  # what is within reach is kept
+    ring = outlined(square, np.insert(square, 1, stray, axis=0), grouping)
+    assert (np.abs(ring - stray).max(axis=1).min() < 0.01 * scale) == taken
+
+
+@pytest.mark.parametrize("scale", [1, 8])
+@pytest.mark.parametrize(("cells", "vertices"), [(0.5, 4), (2.0, 8)])
+def test_sag_is_in_cells_however_large_they_are(scale, cells, vertices):
+    """A niche in a wall whose corners nobody saw, at a sag of one cell."""
+    square = SQUARE * scale
+    wall, back = 10.0 * scale, 10.0 * scale + cells * cell_of(square)
+    left, right = 22.0 * scale, 38.0 * scale
+    niche = [[left, wall], [left, back], [right, back], [right, wall]]
+    ring = outlined(np.insert(square, 1, niche, axis=0), square, Grouping(sag=1.0))
+    assert len(ring) == vertices
 
 
 @pytest.mark.parametrize("method", ["contour", "paper", "mask"])

@@ -43,11 +43,15 @@ def test_portions_make_the_same_layer_as_the_whole(tmp_path, suffix):
         assert found.columns[name].tolist() == values.tolist()
 
 
-def test_a_layer_in_memory_is_handed_over_in_order():
+def test_a_layer_in_memory_is_handed_over_in_order(monkeypatch):
+    monkeypatch.setattr("buildex.io.portions.ROWS", 2)
     made = houses()
     parts = list(portions_of(made))
-    assert sum(part.num_rows for part in parts) == len(made)
-    assert parts[0].schema.names == [*made.columns, "geometry"]
+    assert [part.num_rows for part in parts] == [2, 2, 1]
+    assert [row["number"] for part in parts for row in part.to_pylist()] == [0, 1, 2, 3, 4]
+    outlines = [row["geometry"] for part in parts for row in part.to_pylist()]
+    assert outlines == shapely.to_wkb(made.polygons).tolist()
+    assert parts[0].schema.names == ["number", "geometry"]
 
 
 @pytest.mark.parametrize("suffix", [".geojson", ".shp", ".gpkg", ".fgb"])

@@ -167,6 +167,8 @@ def test_rois_are_cut_where_they_are_in_every_precision(model):
     inputs = {name: np.float32(level) for name, level in said.items()}
     inputs |= Rois([boxes], CELLS).inputs
     exact, fast = (Graph(model / ROI, name, 1) for name in ("fp32", "bf16"))
+    if fast.precision != "bf16":
+        pytest.skip(f"this processor computes in {fast.precision} where bf16 is asked for")
     true = {name: answer.copy() for name, answer in exact(inputs).items()}
     for name, answer in fast(inputs).items():
         assert answer == pytest.approx(true[name], abs=0.02), name
