@@ -122,9 +122,13 @@ def write_layer(
                 **options,
             )
     except (RuntimeError, pa.ArrowException) as error:
-        raise OutputError(f"`{path}` cannot be written: {error}", hint="write elsewhere") from error
+        raise OutputError(
+            f"`{path.name}` cannot be written: {error}", hint="make room on the disk"
+        ) from error
     if not _whole(path, counted.rows):
-        raise OutputError(f"`{path}` could not be written to its end", hint="make room on the disk")
+        raise OutputError(
+            f"`{path.name}` could not be written to its end", hint="make room on the disk"
+        )
 
 
 class _Counted:
