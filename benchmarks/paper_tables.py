@@ -246,8 +246,7 @@ def scored(
 ) -> dict[str, float | None]:
     """Every figure of a scene as a model draws it."""
     out = folder / f"{grouping}.gpkg"
-    overlap = min(PredictConfig().overlap, segmenter.size // 2)
-    config = PredictConfig(grouping=grouping, overlap=overlap, overwrite=True)
+    config = PredictConfig(grouping=grouping, overwrite=True)
     predict(str(scene / "mosaic.tif"), out, segmenter, config, track=track)
     truth, area = scene / "buildings.geojson", scene / "aoi.geojson"
     figures: dict[str, float | None] = score(out, truth, ScoreConfig(), area).as_dict()["figures"]

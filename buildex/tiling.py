@@ -136,6 +136,7 @@ class TileReport:
         annotations: parts of buildings that are annotated in a tile.
         labels: what became of the features of the labels: the fields of
             `io.vector.RepairCounts`.
+        unlabelled: names of scenes on which no label lies.
     """
 
     path: str
@@ -146,6 +147,7 @@ class TileReport:
     buildings: int
     annotations: int
     labels: dict[str, int]
+    unlabelled: tuple[str, ...]
 
     def as_dict(self) -> dict[str, Any]:
         """The report as a table."""
@@ -164,7 +166,14 @@ class TileReport:
             f"{self.buildings} buildings in {self.annotations} parts, {self.scenes} scenes",
             f"labels: {labels.text() or f'{labels.read} features'}",
         ]
-        return "\n".join(lines + ([f"tiles left out: {left}"] if left else []))
+        if left:
+            lines.append(f"tiles left out: {left}")
+        if self.unlabelled:
+            lines.append(
+                f"no label lies on {', '.join(self.unlabelled)}: all there is taken as ground"
+                " without buildings; leave out what nobody has drawn"
+            )
+        return "\n".join(lines)
 
 
 def tile(
@@ -341,4 +350,5 @@ def _report(
         buildings=len({(tile.job.scene, index) for tile in tiles for index in tile.touching}),
         annotations=sum(len(tile.record["annotations"]) for tile in tiles),
         labels={name: sum(count[name] for count in counts) for name in counts[0]},
+        unlabelled=tuple(scene.scene.name for scene in scenes if not scene.keys),
     )

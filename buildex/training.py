@@ -17,8 +17,10 @@ import math
 import os
 import shutil
 import subprocess
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -101,8 +103,13 @@ def train(
         start_from(module.network, find_model(config.init))
     loaders = Loaders(scenes, config.feeding)
     ancestors = _ancestors(config, going_on=checkpoint is not None)
-    if checkpoint is None and first_process():
-        prepare_run(config)
+    if first_process():
+        if checkpoint is None:
+            prepare_run(config)
+        write_settings(config)
+    for glob in config.scene_weights:
+        if not any(fnmatch(scene.name, glob) for scene in scenes):
+            tell(f"no scene fits `{glob}` of the scene weights")
     if not len(loaders.tiles):
         tell(f"no dataset has tiles of the split `{VAL}`: the last network will be exported")
     fitted = fit(module, loaders, config.loop, checkpoint, track, tell)
@@ -144,7 +151,12 @@ def check_run(config: TrainConfig) -> Path | None:
     if config.resume:
         if not last.is_file():
             raise TrainingError(
-                f"`{run}` has no checkpoint to go on from", hint="train without `--resume`"
+                f"`{run}` has no checkpoint to go on from",
+                hint="begin it anew, without `--resume`, with `--overwrite`",
+            )
+        if not zipfile.is_zipfile(last):
+            raise TrainingError(
+                f"`{last}` is damaged", hint="copy it again, or begin anew with `--overwrite`"
             )
         _check_same_make(config)
         return last
@@ -184,7 +196,7 @@ def _check_same_make(config: TrainConfig) -> None:
 
 
 def prepare_run(config: TrainConfig) -> None:
-    """Make the run folder, in the place of an old one, and write its `config.toml`.
+    """Make the run folder, in the place of an old one.
 
     Raises:
         OutputError: if it cannot be made.
@@ -198,12 +210,18 @@ def prepare_run(config: TrainConfig) -> None:
         raise OutputError(
             f"`{run}` cannot be made: {error.strerror}", hint="write elsewhere"
         ) from None
+
+
+def write_settings(config: TrainConfig) -> None:
+    """Write the `config.toml` of a run: what it is trained with from now on."""
     table = dataclasses.asdict(config)
     table["datasets"] = [str(path.resolve()) for path in config.datasets]
     if config.init and Path(config.init).is_dir():
         table["init"] = str(Path(config.init).resolve())
     del table["resume"], table["overwrite"], table["output"]
-    (run / SETTINGS).write_text(to_toml(table), encoding="utf-8")
+    beside = config.output / f".{SETTINGS}.part"
+    beside.write_text(to_toml(table), encoding="utf-8")
+    beside.replace(config.output / SETTINGS)
 
 
 def _scenes(datasets: Sequence[Dataset], feeding: Feeding) -> list[SceneTiles]:

@@ -15,6 +15,7 @@ from rasterio.transform import from_origin
 
 from buildex.errors import BuildexError, ConfigError, OutputError, RasterError, VectorError
 from buildex.geo.footprints import Footprints
+from buildex.geo.grid import Grid
 from buildex.geo.instances import no_instances
 from buildex.geo.keypoints import RoiCodec
 from buildex.geo.oracle import Oracle
@@ -30,6 +31,7 @@ from buildex.predicting import (
 )
 from buildex.predicting.running import to_crs
 from buildex.predicting.settings import OWN_SHARE
+from buildex.predicting.survey import Survey
 from buildex.scoring import ScoreConfig, score
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
@@ -275,6 +277,13 @@ def test_wrong_settings_are_refused(mosaic, tmp_path, change, error):
     with pytest.raises(error):
         predict(str(mosaic), tmp_path / "out.gpkg", Nothing(), PredictConfig(**change))
     assert not (tmp_path / "out.gpkg").exists()
+
+
+@pytest.mark.parametrize(("size", "shared"), [(512, 128), (256, 128), (128, 64), (96, 48)])
+def test_tiles_share_128_pixels_or_half_of_themselves(size, shared):
+    grid = Grid("EPSG:32737", from_origin(530000, 9320000, 0.1, 0.1), 1000, 1000)
+    first, second = (place.box for place in list(Survey.of(grid, size, None).cover)[:2])
+    assert first.x1 - second.x0 == shared
 
 
 def _truncated(path: Path) -> Path:

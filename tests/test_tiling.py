@@ -278,6 +278,20 @@ def test_splits_share_no_pixel_and_no_building(tmp_path):
     assert own.isdisjoint(other)
 
 
+def test_a_scene_without_labels_beside_others_is_told(tmp_path):
+    here = write_scene(tmp_path / "here")
+    there = write_scene(tmp_path / "there")
+    with rasterio.open(there, "r+") as file:
+        file.transform = Affine.translation(1000, 0) @ file.transform
+    report = tile([here, there], labels_of(here), tmp_path / "out", TileConfig(**SMALL))
+    assert report.unlabelled == ("there",)
+    assert "no label lies on there: " in report.text()
+    assert (
+        "no label lies on"
+        not in tile([here], labels_of(here), tmp_path / "one", TileConfig(**SMALL)).text()
+    )
+
+
 def test_scenes_are_named_and_split_by_name(tmp_path):
     here = write_scene(tmp_path / "here")
     there = write_scene(tmp_path / "x" / "here")

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from buildex.config import from_table, read_toml
 from buildex.errors import ConfigError, DatasetError, ModelError, OutputError, TrainingError
 from buildex.nn.history import read_rows
+from buildex.nn.module import TrainingModule
 from buildex.training import TrainConfig, train
 from tests.nn.made import SMALLEST, write_dataset
 
@@ -175,6 +176,35 @@ def test_a_run_whose_time_is_over_before_it_was_validated_is_validated(dataset, 
     assert len([row for row in rows(report.run) if row["val/iou"]]) == 1
 
 
+@pytest.mark.parametrize("steps", [2, 6])
+def test_a_validation_that_was_interrupted_is_made_when_the_run_goes_on(
+    dataset, tmp_path, monkeypatch, steps
+):
+    """Of the last step, and of one in between."""
+    settings = config(dataset, tmp_path / "run", steps=steps, save_every=50, graphs=False)
+
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingModule, "validation_step", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            train(settings)
+    report = train(dataclasses.replace(settings, resume=True))
+    assert report.steps == steps
+    assert [int(row["step"]) for row in rows(report.run) if row["val/iou"]] == list(
+        range(2, steps + 1, 2)
+    )
+    assert steps_with_losses(report.run) == list(range(1, steps + 1))
+
+
+def test_a_run_goes_on_to_its_steps_whatever_its_epochs_are_now(dataset, tmp_path):
+    settings = interrupted(config(dataset, tmp_path / "run", steps=6), after=4)
+    report = train(dataclasses.replace(settings, samples_per_epoch=4, steps=8))
+    assert report.steps == 8
+    assert train(dataclasses.replace(settings, steps=2)).steps == 8
+
+
 def test_a_run_goes_on_with_the_learning_rate_that_is_asked_for_now(dataset, tmp_path):
     begun = config(
         dataset, tmp_path / "run", samples_per_epoch=4, schedule="constant", log_every=1, lr=1e-3
@@ -183,6 +213,33 @@ def test_a_run_goes_on_with_the_learning_rate_that_is_asked_for_now(dataset, tmp
     train(dataclasses.replace(settings, lr=1e-5))
     rates = [float(row["lr"]) for row in rows(tmp_path / "run") if row["train/loss"]]
     assert rates == [1e-3, 1e-3, 1e-3, 1e-5]
+
+
+def test_settings_given_when_a_run_goes_on_stay_with_it(dataset, tmp_path):
+    begun = config(
+        dataset, tmp_path / "run", steps=2, scene_weights={"scene-train": 2.0, "none-*": 0.5}
+    )
+    told = []
+    train(begun, tell=told.append)
+    assert "no scene fits `none-*` of the scene weights" in told
+    train(dataclasses.replace(begun, resume=True, steps=4, lr=1e-5))
+    now = read_toml(tmp_path / "run" / "config.toml")
+    assert (now["steps"], now["lr"], now["scene_weights"]["scene-train"]) == (4, 1e-5, 2.0)
+
+
+def test_a_damaged_checkpoint_is_told(dataset, trained, tmp_path):
+    settings, report, _ = trained
+    shutil.copytree(report.run, tmp_path / "run")
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    last.write_bytes(last.read_bytes()[:10_000])
+    with pytest.raises(TrainingError, match="is damaged"):
+        train(dataclasses.replace(settings, output=tmp_path / "run", resume=True))
+
+
+def test_weights_may_be_read_by_whoever_may_read_their_card(trained):
+    _, report, _ = trained
+    modes = {path.stat().st_mode & 0o777 for path in report.model.iterdir()}
+    assert len(modes) == 1
 
 
 @pytest.mark.parametrize("other", [{"cells": 16}, {"frozen_stages": 0}, {"optimiser": "adam"}])

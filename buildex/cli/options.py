@@ -60,12 +60,13 @@ def collect(
             table[key.replace("-", "_")] = value
     where = f"`{config_file}`" if config_file is not None else "the options"
     from_table(cls, table, where=where)
+    base = {**(preset or {}), **table}
     given = {k: v for k, v in kwargs.items() if k in names and v is not None and v != ()}
     for name, hint in get_type_hints(cls).items():
         if name in given and _kind(hint)[0] is dict:
             here = dict(given[name])  # first: of globs the first that fits counts
-            given[name] = here | {k: v for k, v in table.get(name, {}).items() if k not in here}
-    return from_table(cls, {**(preset or {}), **table, **given}, where=where)
+            given[name] = here | {k: v for k, v in base.get(name, {}).items() if k not in here}
+    return from_table(cls, {**base, **given}, where=where)
 
 
 def _option(spec: dataclasses.Field[Any], hint: Any) -> Callable[[F], F]:

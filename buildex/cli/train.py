@@ -9,9 +9,10 @@ import click
 
 from buildex.cli.console import result, say, track
 from buildex.cli.options import collect, config_options
+from buildex.config import read_toml
 from buildex.nn.presets import PRESETS
 from buildex.nn.recipe import TrainConfig
-from buildex.training import first_process, train
+from buildex.training import SETTINGS, first_process, train
 
 
 @click.command(
@@ -49,11 +50,11 @@ def command(
     it to RUN/model. Ctrl-C leaves a checkpoint; `--resume` goes on from it, with the run's
     own settings unless others are given.
     """
-    own = output / "config.toml"
-    if options["resume"] and config_file is None and own.is_file():
-        config_file = own
+    base = dict(PRESETS[preset]) if preset else {}
+    if options["resume"] and (output / SETTINGS).is_file():
+        base = {**read_toml(output / SETTINGS), **base}
     given = {**options, "datasets": datasets, "output": output}
-    config = collect(TrainConfig, given, config_file, PRESETS[preset] if preset else None)
+    config = collect(TrainConfig, given, config_file, base)
     if not config.datasets:
         raise click.UsageError("name at least one dataset folder")
     report = train(config, track=track, tell=say)

@@ -27,13 +27,22 @@ from buildex.config import Track
 from buildex.geo.keypoints import RoiCodec
 from buildex.nn.batch import Batch, Crops, EpochSampler, Scene, ShareSampler, WholeTiles, collate
 from buildex.nn.device import choose_device, use_bf16
-from buildex.nn.history import History, KeepBest, Progress, SaveOnInterrupt
+from buildex.nn.history import (
+    History,
+    KeepBest,
+    Owed,
+    Progress,
+    SaveOnInterrupt,
+    averaged,
+    last_validated,
+)
 from buildex.nn.module import TrainingModule
 from buildex.nn.network import new_network
 from buildex.nn.pretrained import adopt, of_encoder
 from buildex.nn.settings import Feeding, Learning, Loop
 
 Tell = Callable[[str], None]
+LAST, BEST = "last.ckpt", "best.ckpt"
 ParamList = list[Tensor] | tuple[Tensor, ...]
 HARMLESS = (  # what Lightning warns of and nobody here need know
     r".*isinstance\(treespec, LeafSpec\)",  # a quarrel between Lightning and torch
@@ -42,6 +51,9 @@ HARMLESS = (  # what Lightning warns of and nobody here need know
     "Total length of `list` across ranks is zero",  # no validation: told in better words
     "Found .* in eval mode at the start of training",  # batch norms, where they are frozen
     "The number of training batches .* is smaller than the logging interval",  # a short epoch
+    "The dirpath has changed from",  # of a run that was moved
+    "Please add the following callbacks",  # averaging, of a run that goes on without
+    "The checkpoint was not created with WeightAveraging",  # one that goes on with
     "It is recommended to use `self.log",  # the measures are of all processes already
 )
 
@@ -137,22 +149,21 @@ def fit(
         KeyboardInterrupt: when interrupted, after a checkpoint was saved.
     """
     history = History(loop.folder, loop.log_every, tell)
+    average = averaging(loop.average) if loop.average > 0 else None
+    keeper = KeepBest(loop.folder / "checkpoints" / BEST, loop.monitor, average)
     validated = len(loaders.tiles) > 0
-    trainer = _trainer(loop, [history, *_callbacks(loop, validated, track)], tell)
-    best, last = (loop.folder / "checkpoints" / name for name in ("best.ckpt", "last.ckpt"))
+    callbacks = _callbacks(loop, track, average, keeper if validated else None)
+    trainer = _trainer(loop, [history, *callbacks], tell)
     _run(
         trainer,
         lambda: trainer.fit(module, datamodule=loaders, ckpt_path=checkpoint, weights_only=True),
     )
-    trainer.save_checkpoint(last)  # averaged weights stand in the network's place by now
-    if validated and not best.is_file():  # the clock was faster, or the tiles are new
+    trainer.save_checkpoint(loop.folder / "checkpoints" / LAST)
+    if validated and last_validated(loop.folder) != trainer.global_step:
         _run(trainer, lambda: trainer.validate(module, datamodule=loaders, verbose=False))
-    found: dict[str, float] = {}
-    if validated:
-        kept = torch.load(best, map_location="cpu", weights_only=True)
-        module.load_state_dict(kept["state_dict"], strict=True)
-        found = kept["measures"]
-    return Fitted(trainer.global_step, history.seconds / 3600, found)
+    kept = keeper.kept() if validated else {"state_dict": averaged(trainer, module, average)}
+    module.load_state_dict(kept["state_dict"], strict=True)
+    return Fitted(trainer.global_step, history.seconds / 3600, kept.get("measures", {}))
 
 
 def _run(trainer: lightning.Trainer, loop: Callable[[], object]) -> None:
@@ -180,7 +191,8 @@ def _trainer(loop: Loop, callbacks: list[Callback], tell: Tell) -> lightning.Tra
         devices=[device.index] if one_gpu else loop.devices,
         strategy="ddp" if loop.devices > 1 else "auto",
         precision="bf16-mixed" if bf16 else "32-true",
-        max_epochs=loop.epochs,
+        max_epochs=-1,
+        max_steps=loop.steps,
         accumulate_grad_batches=loop.accumulate,
         gradient_clip_val=loop.clip or None,
         num_sanity_val_steps=0,
@@ -202,23 +214,24 @@ def _loggers(run: Path, tell: Tell) -> list[Logger]:
     return []
 
 
-def _callbacks(loop: Loop, validated: bool, track: Track) -> list[Callback]:
+def _callbacks(
+    loop: Loop, track: Track, average: Callback | None, keeper: KeepBest | None
+) -> list[Callback]:
     """Progress, checkpoints, averaging and, where something is validated, the best network."""
     folder = loop.folder / "checkpoints"
     callbacks: list[Callback] = [
         Progress(track, loop.steps, loop.hours),
         ModelCheckpoint(
-            folder, "last", every_n_train_steps=loop.save_every, save_top_k=1,
+            folder, Path(LAST).stem, every_n_train_steps=loop.save_every, save_top_k=1,
             enable_version_counter=False,
         ),
-        SaveOnInterrupt(folder / "last.ckpt"),
     ]  # fmt: skip
-    average = averaging(loop.average) if loop.average > 0 else None
     if average is not None:
         callbacks.append(average)
-    if validated:
-        callbacks.append(KeepBest(folder / "best.ckpt", loop.monitor, average))
-    if validated and loop.patience > 0:
+    callbacks.append(SaveOnInterrupt(folder / LAST))  # what is averaged by then
+    if keeper is not None:
+        callbacks += [keeper, Owed(loop.folder)]
+    if keeper is not None and loop.patience > 0:
         monitor = f"val/{loop.monitor}"
         callbacks.append(
             EarlyStopping(monitor, mode="max", patience=loop.patience, check_finite=False)

@@ -138,17 +138,63 @@ class Progress(Callback):
 class SaveOnInterrupt(Callback):
     """Leaves a checkpoint when training is interrupted or fails.
 
-    Not during validation: averaged weights stand in the network's place then, and the last
-    checkpoint is only a few steps old.
+    Not during validation: averaged weights stand in the network's place then, so there is one
+    from before it.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
+    def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
+        """Save before a validation, in which averaged weights take the network's place."""
+        if trainer.is_last_batch:
+            trainer.save_checkpoint(self.path)
+
     def on_exception(self, trainer: lightning.Trainer, *_: Any) -> None:
         """Save where the run stands."""
         if trainer.global_step > 0 and not trainer.validating:
             trainer.save_checkpoint(self.path)
+
+
+class Owed(Callback):
+    """Makes up for what an interrupt at the end of an epoch cost, when the run goes on."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def on_train_start(self, trainer: lightning.Trainer, _module: Any) -> None:
+        """Validate where an epoch had ended and its measures are not in the table.
+
+        An epoch whose batches are all done is begun anew: Lightning would end it at once, and
+        so all that follow.
+        """
+        loop = trainer.fit_loop.epoch_loop
+        if loop.batch_progress.current.completed >= trainer.num_training_batches:
+            loop.batch_progress.reset_on_run()
+        every = -(-int(trainer.num_training_batches) // trainer.accumulate_grad_batches)
+        ended = trainer.global_step > 0 and trainer.global_step % every == 0
+        if ended and last_validated(self.folder) != trainer.global_step:
+            trainer.validating = True
+            loop.val_loop.run()
+            trainer.training = True
+
+
+def averaged(
+    trainer: lightning.Trainer, module: lightning.LightningModule, averaging: Callback | None
+) -> dict[str, Any]:
+    """The state of a network in training, with its averaged weights where there are any."""
+    checkpoint: dict[str, Any] = {"state_dict": module.state_dict()}
+    if averaging is not None:
+        averaging.on_save_checkpoint(trainer, module, checkpoint)
+    state: dict[str, Any] = checkpoint["state_dict"]
+    return state
+
+
+def last_validated(folder: Path) -> int:
+    """The step of the last validation in a run's `metrics.csv`; 0 before the first."""
+    table = folder / "metrics.csv"
+    rows = read_rows(table) if table.is_file() else []
+    return max((int(row["step"]) for row in rows if row[f"val/{SCORES[0]}"]), default=0)
 
 
 class KeepBest(Callback):
@@ -168,27 +214,29 @@ class KeepBest(Callback):
         self.path, self.monitor, self.averaging = path, monitor, averaging
         self._merit: float | None = None
 
+    def kept(self) -> dict[str, Any]:
+        """The file."""
+        kept: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
+        return kept
+
     def on_fit_start(self, _trainer: lightning.Trainer, _module: Any) -> None:
         """See how good the kept one is."""
         if self.path.is_file():
-            kept = torch.load(self.path, map_location="cpu", mmap=True, weights_only=True)
-            self._merit = self._merit_of(kept["measures"])
+            self._merit = self._merit_of(self.kept()["measures"])
 
     def on_validation_end(
         self, trainer: lightning.Trainer, module: lightning.LightningModule
     ) -> None:
-        """Keep what was validated if it is better, or the first."""
+        """Keep what was validated if nothing before was better."""
         measures = measured(trainer)
         merit = self._merit_of(measures)
-        if self._merit is not None and merit <= self._merit:
+        if self._merit is not None and merit < self._merit:
             return
         self._merit = merit
         if trainer.is_global_zero:
-            checkpoint: dict[str, Any] = {"state_dict": module.state_dict()}
-            if self.averaging is not None:
-                self.averaging.on_save_checkpoint(trainer, module, checkpoint)
+            state = averaged(trainer, module, self.averaging)
             beside = self.path.with_suffix(".part")
-            torch.save({"state_dict": checkpoint["state_dict"], "measures": measures}, beside)
+            torch.save({"state_dict": state, "measures": measures}, beside)
             beside.replace(self.path)
 
     def _merit_of(self, measures: Mapping[str, float]) -> float:

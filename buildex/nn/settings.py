@@ -101,7 +101,6 @@ class Loop:
 
     Attributes:
         folder: of the run.
-        epochs: validations in all.
         steps: optimiser steps in all.
         hours: time after which training ends, if that comes first; 0 for never.
         accumulate: batches whose gradients make one step.
@@ -117,7 +116,6 @@ class Loop:
     """
 
     folder: Path
-    epochs: int
     steps: int
     hours: float = 0.0
     accumulate: int = 1

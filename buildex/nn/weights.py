@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,6 +30,7 @@ def save_model(network: Network | UNet, card: ModelCard, folder: Path) -> None:
     weights, text = folder / f".{WEIGHTS}.part", folder / f".{CARD}.part"
     save_file(state, weights)
     text.write_text(card_text(replace(card, mean=mean, std=std)), encoding="utf-8")
+    shutil.copymode(text, weights)  # safetensors hides its files from others
     for graph in folder.glob("*.onnx"):  # of the weights that were here before
         graph.unlink()
     weights.replace(folder / WEIGHTS)

@@ -63,7 +63,12 @@ class PredictConfig:
             f"on, or {OWN_SHARE} of the mosaic's own if that is longer, up to {COARSEST:g} times."
         },
     )
-    overlap: int = field(default=128, metadata={"help": "Pixels that neighbouring tiles share."})
+    overlap: int | None = field(
+        default=None,
+        metadata={
+            "help": "Pixels that neighbouring tiles share; else 128, or half a tile if less."
+        },
+    )
     threshold: float | None = field(
         default=None,
         metadata={

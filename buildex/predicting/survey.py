@@ -18,6 +18,7 @@ from buildex.geo.tiles import Cover, TilePlace, cover
 from buildex.io.vector import read_area
 
 BLOCK = 16  # columns of tiles
+OVERLAP = 128  # pixels that neighbouring tiles share, where they are large enough
 
 
 class OutsideError(VectorError):
@@ -70,7 +71,7 @@ class Survey:
         cls,
         grid: Grid,
         size: int,
-        overlap: int,
+        overlap: int | None,
         aoi: Path | None = None,
         ground: Callable[[PixelBox], bool] | None = None,
         native_gsd: float = 0.0,
@@ -81,6 +82,8 @@ class Survey:
             ConfigError: if the overlap does not suit the size.
             VectorError: if the area cannot be read or lies elsewhere.
         """
+        if overlap is None:
+            overlap = min(OVERLAP, size // 2)
         if not 0 <= overlap <= size // 2:
             raise ConfigError(
                 f"an overlap of {overlap} pixels does not suit tiles of {size}",

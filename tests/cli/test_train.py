@@ -74,6 +74,17 @@ def test_a_run_goes_on_with_its_own_settings_unless_others_are_given(trained):
     assert card["provenance"]["steps"] == 4
 
 
+def test_a_file_counts_more_than_the_settings_of_a_run_that_goes_on(trained, tmp_path):
+    folder, _ = trained
+    file = tmp_path / "more.toml"
+    file.write_text("steps = 6\n")
+    done = run("-o", folder, "--resume", "--config", file)
+    assert done.exit_code == 0, done.output
+    assert "trained 6 steps" in done.stdout
+    now = read_toml(folder / "config.toml")
+    assert (now["steps"], now["encoder"], now["size"]) == (6, SMALLEST, 96)
+
+
 def test_a_run_that_is_there_is_refused_in_one_line(dataset, trained):
     folder, _ = trained
     done = run(dataset, "-o", folder, *TINY)

@@ -93,5 +93,5 @@ def test_a_gpu_by_number_is_the_one_that_learns(monkeypatch, tmp_path):
     monkeypatch.setattr(fitting, "use_bf16", lambda *_: False)
     monkeypatch.setattr(fitting.lightning, "Trainer", lambda **settings: given.update(settings))
     for name, devices in (("cuda:1", [1]), ("cuda", 1), ("cpu", 1)):
-        fitting._trainer(Loop(folder=tmp_path, epochs=1, steps=1, device=name), [], lambda _: None)
+        fitting._trainer(Loop(folder=tmp_path, steps=1, device=name), [], lambda _: None)
         assert given["devices"] == devices

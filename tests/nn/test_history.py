@@ -108,12 +108,12 @@ def validated(keeper, weight, score):
     keeper.on_validation_end(Trainer(score=score), network)
 
 
-def test_the_network_of_the_first_best_validation_is_kept_with_its_measures(tmp_path):
+def test_the_network_of_the_last_of_the_best_validations_is_kept_with_its_measures(tmp_path):
     keeper = KeepBest(tmp_path / "best.ckpt", "iou")
     for weight, score in enumerate((float("nan"), 0.5, 0.75, 0.75, float("nan"))):
         validated(keeper, weight, score)
     best = kept(tmp_path / "best.ckpt")
-    assert best["state_dict"]["weight"].item() == 2
+    assert best["state_dict"]["weight"].item() == 3  # as good, and has learnt longer
     assert best["measures"] == dict.fromkeys(SCORES, 0.75)
     assert [path.name for path in tmp_path.iterdir()] == ["best.ckpt"]
 
