@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 import buildex
 from buildex.card import ModelCard, read_card
 from buildex.config import Track, from_table, read_toml, silent, to_toml
-from buildex.errors import ModelError, OutputError, TrainingError
+from buildex.errors import ConfigError, ModelError, OutputError, TrainingError
 from buildex.io.dataset import Dataset, SceneTiles
 from buildex.io.zoo import find_model
 from buildex.nn.recipe import MAKE, TrainConfig
@@ -79,6 +79,7 @@ def train(
         tell: gets lines for people.
 
     Raises:
+        ConfigError: if devices are not there, or more than there are tiles to validate on.
         DatasetError: if a dataset cannot be used.
         OutputError: if the run exists and neither `resume` nor `overwrite` is set.
         TrainingError: if there is nothing to learn from, or to go on from.
@@ -102,6 +103,12 @@ def train(
     if config.init and not checkpoint:
         start_from(module.network, find_model(config.init))
     loaders = Loaders(scenes, config.feeding)
+    if 0 < len(loaders.tiles) < config.devices:
+        raise ConfigError(
+            f"{len(loaders.tiles)} tiles of the split `{VAL}` are too few for"
+            f" {config.devices} devices",
+            hint="train on fewer, or leave validation out",
+        )
     ancestors = _ancestors(config, going_on=checkpoint is not None)
     if first_process():
         if checkpoint is None:

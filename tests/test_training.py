@@ -176,26 +176,38 @@ def test_a_run_whose_time_is_over_before_it_was_validated_is_validated(dataset, 
     assert len([row for row in rows(report.run) if row["val/iou"]]) == 1
 
 
-@pytest.mark.parametrize("steps", [2, 6])
-def test_a_validation_that_was_interrupted_is_made_when_the_run_goes_on(
-    dataset, tmp_path, monkeypatch, steps
-):
-    """Of the last step, and of one in between."""
-    settings = config(dataset, tmp_path / "run", steps=steps, save_every=50, graphs=False)
+@pytest.fixture(scope="module")
+def undisturbed(dataset, tmp_path_factory):
+    settings = config(
+        dataset, tmp_path_factory.mktemp("undisturbed") / "run", steps=6, graphs=False
+    )
+    return rows(train(settings).run)
 
-    def stopped(*_):
-        raise KeyboardInterrupt
+
+@pytest.mark.parametrize("validation", [0, 1, 2])
+def test_a_validation_that_was_interrupted_is_made_when_the_run_goes_on(
+    dataset, undisturbed, tmp_path, monkeypatch, validation
+):
+    """The run ends as if nothing had happened, but for the seconds."""
+    settings = config(dataset, tmp_path / "run", steps=6, save_every=50, graphs=False)
+    validate, tiles = TrainingModule.validation_step, []
+
+    def stopped(module, batch, index):
+        tiles.append(index)
+        if tiles.count(0) > validation and index == 1:
+            raise KeyboardInterrupt
+        return validate(module, batch, index)
 
     with monkeypatch.context() as patch:
         patch.setattr(TrainingModule, "validation_step", stopped)
         with pytest.raises(KeyboardInterrupt):
             train(settings)
     report = train(dataclasses.replace(settings, resume=True))
-    assert report.steps == steps
-    assert [int(row["step"]) for row in rows(report.run) if row["val/iou"]] == list(
-        range(2, steps + 1, 2)
-    )
-    assert steps_with_losses(report.run) == list(range(1, steps + 1))
+    assert report.steps == 6
+    same = [name for name in undisturbed[0] if name not in ("seconds", "epoch")]
+    assert [[row[name] for name in same] for row in rows(report.run)] == [
+        [row[name] for name in same] for row in undisturbed
+    ]
 
 
 def test_a_run_goes_on_to_its_steps_whatever_its_epochs_are_now(dataset, tmp_path):
@@ -248,6 +260,22 @@ def test_a_run_does_not_go_on_as_another_make(dataset, trained, other):
     with pytest.raises(TrainingError, match=rf"was begun with {next(iter(other))} = "):
         train(dataclasses.replace(settings, resume=True, **other))
     assert (report.model / "model.toml").is_file()
+
+
+def test_a_best_network_of_an_older_version_is_replaced(dataset, trained, tmp_path):
+    settings, report, _ = trained
+    shutil.copytree(report.run, tmp_path / "run")
+    best = tmp_path / "run" / "checkpoints" / "best.ckpt"
+    state = torch.load(best, weights_only=True)["state_dict"]
+    torch.save({"state_dict": state}, best)
+    again = train(dataclasses.replace(settings, output=tmp_path / "run", resume=True))
+    assert again.best.keys() == report.best.keys()
+
+
+def test_more_devices_than_tiles_to_validate_on_are_refused(dataset, tmp_path):
+    with pytest.raises(ConfigError, match="too few for 99 devices"):
+        train(config(dataset, tmp_path / "run", devices=99, samples_per_epoch=99))
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_run_folder_that_cannot_be_made_is_told(dataset, tmp_path):

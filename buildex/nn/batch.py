@@ -341,8 +341,20 @@ class ShareSampler(Sampler[int]):
 
 
 class EpochSampler(ShareSampler):
-    """Numbers that are never used twice: epoch e counts on from e * samples."""
+    """Numbers that are never used twice: each epoch counts on from where the one before ended."""
+
+    def __init__(self, samples: int, rank: int = 0, world: int = 1) -> None:
+        super().__init__(samples, rank, world)
+        self._begun, self._first = 0, 0
+
+    def go_on(self, epoch: int, number: int) -> None:
+        """Say that `number` samples were used when a run goes on in an epoch.
+
+        Workers begin before Lightning says which epoch it is.
+        """
+        self._begun, self._first = epoch, number
+        self.set_epoch(epoch)
 
     def set_epoch(self, epoch: int) -> None:
         """Say which epoch comes next; Lightning does."""
-        self.start = epoch * self.samples
+        self.start = self._first + (epoch - self._begun) * self.samples

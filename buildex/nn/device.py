@@ -25,6 +25,8 @@ def choose_device(name: str = "auto", count: int = 1) -> torch.device:
         ConfigError: if the device is unknown or not there, or so many are not.
     """
     device = _known_device(name)
+    if device.type == "mps" and count > 1:
+        raise ConfigError(f"there are not {count} MPS devices here", hint="use one")
     if device.type != "cuda":
         return device
     there = torch.cuda.device_count()

@@ -47,7 +47,7 @@ ParamList = list[Tensor] | tuple[Tensor, ...]
 HARMLESS = (  # what Lightning warns of and nobody here need know
     r".*isinstance\(treespec, LeafSpec\)",  # a quarrel between Lightning and torch
     "Checkpoint directory .* exists and is not empty",  # that is where the run goes on
-    "You're resuming from a checkpoint that ended before",  # samples are drawn, not read in order
+    "You're resuming from a checkpoint that ended before",  # `EpochSampler` knows what is next
     "Total length of `list` across ranks is zero",  # no validation: told in better words
     "Found .* in eval mode at the start of training",  # batch norms, where they are frozen
     "The number of training batches .* is smaller than the logging interval",  # a short epoch
@@ -72,14 +72,15 @@ class Loaders(lightning.LightningDataModule):
     def __init__(self, scenes: Sequence[Scene], feeding: Feeding) -> None:
         super().__init__()
         self.feeding = feeding
-        self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer tiles than devices
         self.crops, self.tiles = Crops(scenes, feeding), WholeTiles(scenes)
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Crops, this process's share."""
         sampler = EpochSampler(self.feeding.samples, *self._share())
-        assert self.trainer is not None
-        sampler.set_epoch(self.trainer.current_epoch)  # workers begin before Lightning says it
+        trainer = self.trainer
+        assert trainer is not None
+        together = self.feeding.batch_size * trainer.accumulate_grad_batches * trainer.world_size
+        sampler.go_on(_next_epoch(trainer), trainer.global_step * together)
         if self.feeding.workers and torch.multiprocessing.get_start_method() == "fork":
             self.crops.decode()  # once for all processes
         return self._loader(self.crops, sampler, self.feeding.batch_size)
@@ -104,6 +105,13 @@ class Loaders(lightning.LightningDataModule):
             collate_fn=collate,
             persistent_workers=self.feeding.workers > 0,
         )
+
+
+def _next_epoch(trainer: lightning.Trainer) -> int:
+    """The epoch from which samples are needed: a checkpoint may stand at the last batch of one."""
+    at = trainer.fit_loop.epoch_progress.current
+    ended = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch and at.ready > at.completed
+    return trainer.current_epoch + int(ended)
 
 
 def new_module(
@@ -159,8 +167,9 @@ def fit(
         lambda: trainer.fit(module, datamodule=loaders, ckpt_path=checkpoint, weights_only=True),
     )
     trainer.save_checkpoint(loop.folder / "checkpoints" / LAST)
-    if validated and last_validated(loop.folder) != trainer.global_step:
+    if validated and (keeper.merit is None or last_validated(loop.folder) != trainer.global_step):
         _run(trainer, lambda: trainer.validate(module, datamodule=loaders, verbose=False))
+    trainer.strategy.barrier()  # the first process writes what all read
     kept = keeper.kept() if validated else {"state_dict": averaged(trainer, module, average)}
     module.load_state_dict(kept["state_dict"], strict=True)
     return Fitted(trainer.global_step, history.seconds / 3600, kept.get("measures", {}))
@@ -234,8 +243,11 @@ def _callbacks(
     if keeper is not None and loop.patience > 0:
         monitor = f"val/{loop.monitor}"
         callbacks.append(
-            EarlyStopping(monitor, mode="max", patience=loop.patience, check_finite=False)
-        )
+            EarlyStopping(
+                monitor, mode="max", patience=loop.patience, check_finite=False,
+                check_on_train_epoch_end=False,
+            )
+        )  # fmt: skip
     return callbacks
 
 

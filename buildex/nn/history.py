@@ -165,18 +165,23 @@ class Owed(Callback):
     def on_train_start(self, trainer: lightning.Trainer, _module: Any) -> None:
         """Validate where an epoch had ended and its measures are not in the table.
 
-        An epoch whose batches are all done is begun anew: Lightning would end it at once, and
+        An epoch whose batches were all done is begun anew: Lightning would end it at once, and
         so all that follow.
         """
         loop = trainer.fit_loop.epoch_loop
-        if loop.batch_progress.current.completed >= trainer.num_training_batches:
-            loop.batch_progress.reset_on_run()
-        every = -(-int(trainer.num_training_batches) // trainer.accumulate_grad_batches)
-        ended = trainer.global_step > 0 and trainer.global_step % every == 0
-        if ended and last_validated(self.folder) != trainer.global_step:
+        ended = bool(loop.batch_progress.is_last_batch)
+        owed = ended and last_validated(self.folder) != trainer.global_step
+        if trainer.strategy.broadcast(owed):  # the first process writes the table
+            loop.val_loop.restarting = False  # with the first tile, wherever it was left
             trainer.validating = True
             loop.val_loop.run()
             trainer.training = True
+        if ended:
+            for progress in (loop.batch_progress, loop.scheduler_progress):
+                progress.reset_on_run()
+            loop.automatic_optimization.optim_progress.reset_on_run()
+            loop.val_loop.batch_progress.total.reset()
+            loop.reset_restart_stage()
 
 
 def averaged(
@@ -208,11 +213,14 @@ class KeepBest(Callback):
             run, and stays until there is a better one.
         monitor: the measure that has to be high.
         averaging: puts averaged weights into a checkpoint, where there are any.
+
+    Attributes:
+        merit: the measure of the kept one; None where none is.
     """
 
     def __init__(self, path: Path, monitor: str, averaging: Callback | None = None) -> None:
         self.path, self.monitor, self.averaging = path, monitor, averaging
-        self._merit: float | None = None
+        self.merit: float | None = None
 
     def kept(self) -> dict[str, Any]:
         """The file."""
@@ -221,8 +229,8 @@ class KeepBest(Callback):
 
     def on_fit_start(self, _trainer: lightning.Trainer, _module: Any) -> None:
         """See how good the kept one is."""
-        if self.path.is_file():
-            self._merit = self._merit_of(self.kept()["measures"])
+        if self.path.is_file() and "measures" in (kept := self.kept()):  # else of an older version
+            self.merit = self._merit_of(kept["measures"])
 
     def on_validation_end(
         self, trainer: lightning.Trainer, module: lightning.LightningModule
@@ -230,9 +238,9 @@ class KeepBest(Callback):
         """Keep what was validated if nothing before was better."""
         measures = measured(trainer)
         merit = self._merit_of(measures)
-        if self._merit is not None and merit < self._merit:
+        if self.merit is not None and merit < self.merit:
             return
-        self._merit = merit
+        self.merit = merit
         if trainer.is_global_zero:
             state = averaged(trainer, module, self.averaging)
             beside = self.path.with_suffix(".part")

@@ -18,7 +18,7 @@ from buildex.geo.footprints import Footprints, sound
 from buildex.io.crs import reprojected
 from buildex.io.journal import Journal, SeenRow
 from buildex.io.layer_names import parted
-from buildex.io.output import check_apart, clear_beside
+from buildex.io.output import check_apart, check_file, clear_beside
 from buildex.io.portions import check_output, layer_crs, placed, to_batch, write_layer
 from buildex.io.raster import small_cache
 from buildex.io.sighted import from_table, to_table
@@ -89,7 +89,7 @@ def predict(
         with Journal.opened(output, plan, restart=config.restart) as journal:
             run = _Run(journal, survey, Drawer(survey, config, model), crs)
             if not journal.kept(output):
-                check_output(output, config.overwrite)
+                check_file(output, config.overwrite)  # what belongs to it may be this run's own
                 run.go_on()
                 look = looking(crew, mosaic, eye, config)
                 run.see(look, track)

@@ -49,7 +49,11 @@ def test_the_average_never_keeps_more_than_its_decay():
 def loaders(rank=0, world=1, epoch=0, **changes):
     feeding = Feeding(**{"size": 64, "samples": 4, "batch_size": 2, **changes})
     made = Loaders([PaintedScene()], feeding)
-    made.trainer = SimpleNamespace(global_rank=rank, world_size=world, current_epoch=epoch)
+    step = epoch * feeding.samples // feeding.batch_size
+    made.trainer = SimpleNamespace(
+        global_rank=rank, world_size=world, current_epoch=epoch, global_step=step,
+        accumulate_grad_batches=1, fit_loop=lightning.Trainer(logger=False).fit_loop,
+    )  # fmt: skip
     return made
 
 
@@ -65,11 +69,20 @@ def test_processes_learn_from_different_samples():
     assert torch.equal(second.images, both.images[[1, 3]])
 
 
-def test_workers_of_a_run_that_goes_on_begin_with_its_epoch():
-    """They begin before Lightning tells the sampler which epoch it is."""
+def test_a_run_that_goes_on_begins_with_the_samples_that_are_next():
+    """Workers begin before Lightning tells the sampler which epoch it is."""
     third = list(loaders(epoch=2, samples=2).train_dataloader())
     all_three = list(loaders(samples=6).train_dataloader())
     assert torch.equal(third[0].images, all_three[2].images)
+
+
+def test_in_the_middle_of_an_epoch_too_and_no_number_is_used_twice():
+    half = loaders(samples=4)
+    half.trainer.global_step = 1
+    sampler = half.train_dataloader().sampler
+    assert list(sampler)[:2] == [2, 3]
+    sampler.set_epoch(1)
+    assert list(sampler) == [6, 7, 8, 9]
 
 
 def test_whole_tiles_come_one_by_one():
