@@ -176,6 +176,11 @@ def test_a_run_whose_time_is_over_before_it_was_validated_is_validated(dataset, 
     assert len([row for row in rows(report.run) if row["val/iou"]]) == 1
 
 
+def lasting(table):
+    """What of a run's rows does not depend on when it was trained."""
+    return [[v for name, v in row.items() if name not in ("seconds", "epoch")] for row in table]
+
+
 @pytest.fixture(scope="module")
 def undisturbed(dataset, tmp_path_factory):
     settings = config(
@@ -204,10 +209,14 @@ def test_a_validation_that_was_interrupted_is_made_when_the_run_goes_on(
             train(settings)
     report = train(dataclasses.replace(settings, resume=True))
     assert report.steps == 6
-    same = [name for name in undisturbed[0] if name not in ("seconds", "epoch")]
-    assert [[row[name] for name in same] for row in rows(report.run)] == [
-        [row[name] for name in same] for row in undisturbed
-    ]
+    assert lasting(rows(report.run)) == lasting(undisturbed)
+
+
+def test_a_run_that_was_stopped_in_an_epoch_ends_as_if_nothing_had_happened(
+    dataset, undisturbed, tmp_path
+):
+    settings = interrupted(config(dataset, tmp_path / "run", steps=6), after=3)
+    assert lasting(rows(train(settings).run)) == lasting(undisturbed)
 
 
 def test_a_run_goes_on_to_its_steps_whatever_its_epochs_are_now(dataset, tmp_path):

@@ -345,16 +345,17 @@ class EpochSampler(ShareSampler):
 
     def __init__(self, samples: int, rank: int = 0, world: int = 1) -> None:
         super().__init__(samples, rank, world)
-        self._begun, self._first = 0, 0
+        self._begun, self._used = 0, 0
 
     def go_on(self, epoch: int, number: int) -> None:
         """Say that `number` samples were used when a run goes on in an epoch.
 
         Workers begin before Lightning says which epoch it is.
         """
-        self._begun, self._first = epoch, number
+        self._begun, self._used = epoch, number
         self.set_epoch(epoch)
 
     def set_epoch(self, epoch: int) -> None:
         """Say which epoch comes next; Lightning does."""
-        self.start = self._first + (epoch - self._begun) * self.samples
+        whole = self._used - self._used % self.samples + (epoch - self._begun) * self.samples
+        self.start = max(whole, self._used)  # in the middle of an epoch the rest of it comes first

@@ -228,16 +228,16 @@ def _callbacks(
 ) -> list[Callback]:
     """Progress, checkpoints, averaging and, where something is validated, the best network."""
     folder = loop.folder / "checkpoints"
+    average_first = [] if average is None else [average]  # what follows shows or saves it
     callbacks: list[Callback] = [
+        *average_first,
         Progress(track, loop.steps, loop.hours),
         ModelCheckpoint(
             folder, Path(LAST).stem, every_n_train_steps=loop.save_every, save_top_k=1,
             enable_version_counter=False,
         ),
+        SaveOnInterrupt(folder / LAST),
     ]  # fmt: skip
-    if average is not None:
-        callbacks.append(average)
-    callbacks.append(SaveOnInterrupt(folder / LAST))  # what is averaged by then
     if keeper is not None:
         callbacks += [keeper, Owed(loop.folder)]
     if keeper is not None and loop.patience > 0:
