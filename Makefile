@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
-# Processes that run tests, each with as much as 4 GB of memory: `make test JOBS=4` where there is room.
+# Processes that run tests, each with up to 2.5 GB of memory: `make test JOBS=4` where there is room.
 JOBS := 2
 
 .PHONY: demo test lint clean
