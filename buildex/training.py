@@ -30,6 +30,7 @@ from buildex.card import ModelCard, read_card
 from buildex.config import Track, from_table, read_toml, silent, to_toml
 from buildex.errors import ConfigError, ModelError, OutputError, TrainingError
 from buildex.io.dataset import Dataset, SceneTiles
+from buildex.io.output import beside
 from buildex.io.zoo import find_model
 from buildex.nn.recipe import MAKE, TrainConfig
 from buildex.nn.settings import TRAIN, VAL, Feeding
@@ -226,9 +227,8 @@ def write_settings(config: TrainConfig) -> None:
     if config.init and Path(config.init).is_dir():
         table["init"] = str(Path(config.init).resolve())
     del table["resume"], table["overwrite"], table["output"]
-    beside = config.output / f".{SETTINGS}.part"
-    beside.write_text(to_toml(table), encoding="utf-8")
-    beside.replace(config.output / SETTINGS)
+    with beside(config.output / SETTINGS) as place:
+        place.write_text(to_toml(table), encoding="utf-8")
 
 
 def _scenes(datasets: Sequence[Dataset], feeding: Feeding) -> list[SceneTiles]:

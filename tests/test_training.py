@@ -310,6 +310,14 @@ def test_without_validation_tiles_the_last_network_is_exported(tmp_path):
     assert read_toml(report.model / "model.toml")["score"] == 0.5
 
 
+def test_a_run_without_validation_tiles_goes_on_after_its_end(tmp_path):
+    alone = write_dataset(tmp_path / "dataset", splits=("train",))
+    settings = config(alone, tmp_path / "run", steps=2, graphs=False)
+    train(settings)
+    assert train(dataclasses.replace(settings, steps=4, resume=True)).steps == 4
+    assert steps_with_losses(tmp_path / "run") == [1, 2, 3, 4]
+
+
 def test_training_stops_when_validation_gets_no_better(dataset, tmp_path):
     settings = config(dataset, tmp_path / "run", steps=20, lr=1e-7, patience=1)
     assert train(settings).steps == 4  # the second validation is no better than the first
