@@ -14,6 +14,9 @@ from pathlib import Path
 from buildex.errors import OutputError
 from buildex.io.layer_names import parted
 
+UNSAVED = ("-wal", "-journal")  # beside an SQLite file: what a program has not put into it yet
+SHARED = "-shm"  # beside these: what the programs that have it open tell each other
+
 
 def check_output(path: str | Path, overwrite: bool = False) -> None:
     """Make sure that a file or folder can be written.
@@ -35,11 +38,13 @@ def check_file(path: str | Path, overwrite: bool = False) -> None:
     """Make sure that a file can be written.
 
     Raises:
-        OutputError: as `check_output`, or if a folder is in its place.
+        OutputError: as `check_output`, or if a folder is in its place, or another program has
+            changes of an older file that it would put into the new one.
     """
     if Path(path).is_dir():
         raise OutputError(f"`{path}` is a folder", hint="write elsewhere")
     check_output(path, overwrite)
+    _check_closed(Path(path))
 
 
 def check_apart(output: str | Path, *others: str | Path | None) -> None:
@@ -71,6 +76,9 @@ def beside(path: Path) -> Iterator[Path]:
 
     All files that were written to that folder move, so sidecar files come along; the one at
     the path is the last. After an error nothing is left of them.
+
+    Raises:
+        OutputError: if they cannot be written, or another program has changes of an older file.
     """
     path = path.absolute()
     folder: Path | None = None
@@ -80,6 +88,9 @@ def beside(path: Path) -> Iterator[Path]:
         files = sorted(folder.iterdir(), key=lambda file: (file.name == path.name, file.name))
         for file in files:
             _to_disk(file)
+        _check_closed(path)
+        for end in (*UNSAVED, SHARED):  # empty, and of the older file
+            path.with_name(f"{path.name}{end}").unlink(missing_ok=True)
         for file in files:
             file.replace(path.parent / file.name)
         _to_disk(path.parent)
@@ -90,6 +101,20 @@ def beside(path: Path) -> Iterator[Path]:
     finally:
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _check_closed(path: Path) -> None:
+    """Make sure that nobody has changes of an SQLite file, such as a GeoPackage, beside it.
+
+    Whoever opens the file next puts them into it, whatever file that is by then.
+    """
+    for end in UNSAVED:
+        log = path.with_name(f"{path.name}{end}")
+        if log.is_file() and log.stat().st_size:
+            raise OutputError(
+                f"`{path.name}` is open in another program",
+                hint=f"close it there; if it is open nowhere, remove `{log}`",
+            )
 
 
 def _to_disk(path: Path) -> None:

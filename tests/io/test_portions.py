@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import sqlite3
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 import shapely
 
 from buildex.errors import OutputError
+from buildex.io.output import check_file
 from buildex.io.portions import (
     DRIVERS,
     SIDECARS,
@@ -104,3 +107,48 @@ def test_what_belonged_to_an_older_layer_stays_until_the_new_one_is_there(tmp_pa
     assert len(found) == len(houses())
     assert not (tmp_path / "x.qix").exists()
     assert "x.dbf" not in left
+
+
+@contextmanager
+def edited(layer):
+    """A GeoPackage in which another program, as QGIS does, has a change beside the file."""
+    with closing(sqlite3.connect(layer)) as editor:
+        editor.execute("PRAGMA journal_mode=WAL")
+        editor.execute("PRAGMA wal_autocheckpoint=0")
+        editor.execute("CREATE TABLE edits (number INTEGER)")
+        editor.commit()
+        yield editor
+
+
+def test_a_layer_that_another_program_edits_is_not_replaced(tmp_path):
+    layer = tmp_path / "x.gpkg"
+    write_footprints(layer, houses())
+    with edited(layer):
+        assert (tmp_path / "x.gpkg-wal").stat().st_size > 0
+        before = layer.read_bytes()
+        for check in (check_output, check_file):
+            with pytest.raises(OutputError, match=r"`x\.gpkg` is open in another program; close"):
+                check(layer, overwrite=True)
+        assert layer.read_bytes() == before
+    write_footprints(layer, houses(), overwrite=True)
+    assert len(read_footprints(layer)[0]) == len(houses())
+
+
+def test_nor_one_that_is_opened_during_the_work_and_nothing_is_left_beside_it(tmp_path):
+    layer = tmp_path / "x.gpkg"
+    write_footprints(layer, houses())
+    with edited(layer):
+        held = sorted(file.name for file in tmp_path.iterdir())
+        with pytest.raises(OutputError, match="open in another program"), placed(layer) as place:
+            place.write_bytes(b"new")
+        assert sorted(file.name for file in tmp_path.iterdir()) == held
+    assert len(read_footprints(layer)[0]) == len(houses())
+
+
+def test_what_a_viewer_left_empty_beside_a_layer_goes_with_it(tmp_path):
+    layer = tmp_path / "x.gpkg"
+    write_footprints(layer, houses())
+    (tmp_path / "x.gpkg-wal").touch()
+    (tmp_path / "x.gpkg-shm").write_bytes(b"\0" * 32768)
+    write_footprints(layer, houses(), overwrite=True)
+    assert [file.name for file in tmp_path.iterdir()] == ["x.gpkg"]
