@@ -1,21 +1,21 @@
 """Where released models lie, and how a name becomes a folder.
 
 A model is a folder with `model.toml` and its weights. Searched in this order: a path as
-given; `$BUILDEX_MODELS`; `models/` beside the package (a clone); `share/buildex/models` of
-the environment (an installed wheel).
+given; `$BUILDEX_MODELS`; `models/` beside the package (a clone); `share/buildex/models` in a
+folder above the package (an installed wheel: in an environment, for a user, or elsewhere).
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import sys
 from pathlib import Path
 
 from buildex.errors import ModelError
 
 DEFAULT_MODEL = "drone-lite2"
 CARD = "model.toml"
+PLACES = slice(2, 6)  # above this file: `site-packages`, and up to where its `lib` lies
 
 
 def find_model(name: str = DEFAULT_MODEL) -> Path:
@@ -58,8 +58,7 @@ def model_names() -> list[str]:
 def shelves() -> list[Path]:
     """Folders that may hold models, in the order of search."""
     own = os.environ.get("BUILDEX_MODELS")
-    places = [
-        Path(__file__).resolve().parents[2] / "models",
-        Path(sys.prefix) / "share" / "buildex" / "models",
-    ]
-    return ([Path(own)] if own else []) + places
+    clone = Path(__file__).resolve().parents[2] / "models"
+    above = list(Path(__file__).absolute().parents)[PLACES]
+    installed = [place / "share" / "buildex" / "models" for place in above]
+    return [*([Path(own)] if own else []), clone, *installed]
