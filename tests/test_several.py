@@ -141,12 +141,12 @@ def test_a_dry_run_counts_what_the_run_would_not_draw_and_goes_on(folder, tmp_pa
     assert "1 mosaics to draw, 2 outside the area, 0 failed" in done.stdout
 
 
-def test_layers_of_other_options_are_refused(folder, tmp_path):
+def test_layers_of_other_options_are_refused_and_what_differs_is_named(folder, tmp_path):
     out = tmp_path / "drawn"
     call(folder, "-o", out, "--json")
     done = CliRunner().invoke(main, ["predict", str(folder), "-o", str(out)])
     assert done.exit_code == 1
-    assert "layers of another model or other options" in done.stderr
+    assert "holds layers of another options overlap (48, now None); write elsewhere" in done.stderr
 
 
 def test_two_mosaics_of_one_name_and_an_empty_folder_are_refused(folder, tmp_path):

@@ -191,7 +191,7 @@ class Journal:
                 self._fact("plan", own)
             elif (old := json.loads(found[0])) != own:
                 raise OutputError(
-                    f"`{self.path}` is of a run with another {_differing(old, own)}",
+                    f"`{self.path}` is of a run with another {differing(old, own)}",
                     hint="give the same again, or begin anew with `--restart`",
                 )
 
@@ -256,12 +256,12 @@ def _worded(path: Path) -> Iterator[None]:
         ) from None
 
 
-def _differing(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> str:
+def differing(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> str:
     """The first thing in which two plans differ, as words."""
     for name in [*new, *old]:
         was, now = old.get(name), new.get(name)
         if isinstance(was, dict) and isinstance(now, dict) and was != now:
-            return _differing(was, now, f"{name} ")
+            return differing(was, now, f"{name} ")
         if was != now:
             plain = isinstance(was, str | int | float | None) and isinstance(
                 now, str | int | float | None

@@ -15,6 +15,7 @@ from buildex.errors import ModelError
 
 DEFAULT_MODEL = "drone-lite2"
 CARD = "model.toml"
+COMPUTES = (CARD, "*.safetensors", "*.onnx")  # what else is in the folder changes no answer
 PLACES = slice(2, 6)  # above this file: `site-packages`, and up to where its `lib` lies
 
 
@@ -43,9 +44,9 @@ def find_model(name: str = DEFAULT_MODEL) -> Path:
 
 
 def digest(folder: Path) -> str:
-    """SHA-256 of a model's files: two models of one name and version are told apart."""
+    """SHA-256 of what a model computes with: two of one name and version are told apart."""
     total = hashlib.sha256()
-    for path in sorted(path for path in folder.iterdir() if path.is_file()):
+    for path in sorted(path for pattern in COMPUTES for path in folder.glob(pattern)):
         total.update(path.name.encode() + hashlib.sha256(path.read_bytes()).digest())
     return total.hexdigest()
 

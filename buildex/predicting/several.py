@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from buildex.config import Note, Track, silent
 from buildex.errors import BuildexError, ClusterError, ConfigError, OutputError
-from buildex.io.journal import Journal, alone
+from buildex.io.journal import Journal, alone, differing
 from buildex.io.output import beside, check_output
 from buildex.predicting.model import OpenModel
 from buildex.predicting.opening import opened
@@ -247,7 +247,8 @@ class _Record:
         found = self._read()
         if found["plan"] != self._plan:
             raise OutputError(
-                f"`{self._path.parent}` holds layers of another model or other options",
+                f"`{self._path.parent}` holds layers of another "
+                f"{differing(found['plan'], self._plan)}",
                 hint="write elsewhere, or draw all anew with `--restart --overwrite`",
             )
         layers: dict[str, Any] = found["layers"]

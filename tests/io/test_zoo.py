@@ -24,3 +24,16 @@ def test_an_installed_model_is_found_by_its_name(tmp_path, monkeypatch, packages
     (model / zoo.CARD).touch()
     assert zoo.find_model("mine") == model
     assert zoo.model_names() == ["mine"]
+
+
+def test_a_model_is_known_by_what_it_computes_with_and_by_nothing_else(tmp_path):
+    for name in (zoo.CARD, "model.safetensors", "dense.onnx"):
+        (tmp_path / name).write_text(name)
+    known = zoo.digest(tmp_path)
+    (tmp_path / ".DS_Store").touch()
+    (tmp_path / "README.md").write_text("a word more")
+    assert zoo.digest(tmp_path) == known
+    for name in (zoo.CARD, "model.safetensors", "dense.onnx"):
+        (tmp_path / name).write_text("other")
+        assert zoo.digest(tmp_path) != known
+        (tmp_path / name).write_text(name)
