@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -147,6 +148,15 @@ def test_layers_of_other_options_are_refused_and_what_differs_is_named(folder, t
     done = CliRunner().invoke(main, ["predict", str(folder), "-o", str(out)])
     assert done.exit_code == 1
     assert "holds layers of another options overlap (48, now None); write elsewhere" in done.stderr
+
+
+def test_layers_of_another_buildex_are_refused(folder, tmp_path, monkeypatch):
+    out = tmp_path / "drawn"
+    call(folder, "-o", out, "--json")
+    monkeypatch.setattr("buildex.io.edition._sources", lambda: "pulled")
+    done = CliRunner().invoke(main, ["predict", "--overlap", "48", str(folder), "-o", str(out)])
+    assert done.exit_code == 1
+    assert re.search(r"another buildex \(.*, now .*\+pulled\)", done.stderr)
 
 
 def test_two_mosaics_of_one_name_and_an_empty_folder_are_refused(folder, tmp_path):

@@ -23,8 +23,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Generic, TypeVar
 
-import buildex
 from buildex.errors import BuildexError, ClusterError
+from buildex.io.edition import edition
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -96,8 +96,8 @@ class Cluster:
                     task.future.cancel()
 
     def _submit(self, function: Callable[[T], R], item: T) -> Any:
-        # As bytes: dask need not look into them.
-        task = pickle.dumps((buildex.__version__, function, item))
+        # As bytes: dask need not look into them, nor a worker of another edition into the inner.
+        task = pickle.dumps((edition(), pickle.dumps((function, item))))
         try:
             return self._client.submit(_done, task, key=f"buildex-{uuid.uuid4().hex}", pure=False)
         except _losses():
@@ -224,13 +224,14 @@ def _done(task: bytes) -> Any:
     """What a worker does with a task; an error of ours tells where it happened."""
     from distributed import get_worker
 
-    version, function, item = pickle.loads(task)
+    asked, work = pickle.loads(task)
     where = get_worker().address
-    if version != buildex.__version__:
+    if asked != edition():
         raise ClusterError(
-            f"worker `{where}` has buildex {buildex.__version__}, this machine {version}",
-            hint="install one version everywhere",
+            f"worker `{where}` has buildex {edition()}, this machine {asked}",
+            hint="install the same everywhere, and start the workers anew",
         )
+    function, item = pickle.loads(work)
     try:
         return function(item)
     except BuildexError as error:

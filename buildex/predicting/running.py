@@ -12,10 +12,10 @@ import numpy as np
 import pyarrow as pa
 import shapely
 
-import buildex
 from buildex.config import Track, silent
 from buildex.geo.footprints import Footprints, sound
 from buildex.io.crs import reprojected
+from buildex.io.edition import edition
 from buildex.io.journal import Journal, SeenRow
 from buildex.io.layer_names import parted
 from buildex.io.output import check_apart, check_file, clear_beside
@@ -81,7 +81,6 @@ def predict(
         eye = Eye(segmenter, survey.cover, config, mosaic.grid.gsd)
         crs = layer_crs(output, mosaic.source_crs)
         plan = {
-            "buildex": buildex.__version__,  # rows kept are stitched as another one would not
             "mosaic": mosaic.identity,
             **plan_of(segmenter, config, model, digest),
             "grid": [*mosaic.grid.transform[:6], mosaic.grid.width, mosaic.grid.height],
@@ -114,6 +113,7 @@ def plan_of(
     """All on which the buildings of any mosaic depend, as plain values for JSON."""
     threshold = segmenter.threshold if config.threshold is None else config.threshold
     return {
+        "buildex": edition(),  # another one stitches otherwise what was seen
         "model": {"name": model[0], "version": model[1], "digest": digest},
         "options": {**config.plan(), "threshold": threshold, "aoi": _hashed(config.aoi)},
     }

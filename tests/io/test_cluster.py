@@ -1,8 +1,9 @@
-"""Ctrl-C while workers start, and addresses that are none."""
+"""Ctrl-C while workers start, addresses that are none, and workers of another buildex."""
 
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import sys
 import pytest
 
 from buildex.errors import ClusterError
-from buildex.io.cluster import _held_back, workers_at
+from buildex.io.cluster import _done, _held_back, workers_at
 
 
 def interrupted(reached, then=None):
@@ -46,3 +47,14 @@ def test_workers_of_this_machine_are_deaf():
 def test_what_is_no_address_is_told_at_once(address):
     with pytest.raises(ClusterError, match="no address of a scheduler"), workers_at(address):
         pass
+
+
+class Worker:
+    address = "tcp://there:1"
+
+
+def test_another_buildex_is_told_before_a_worker_looks_at_its_work(monkeypatch):
+    monkeypatch.setattr("distributed.get_worker", Worker)
+    task = pickle.dumps(("0.1.0+pulled", b"what only that one can read"))
+    with pytest.raises(ClusterError, match=r"`tcp://there:1` has .*, this machine 0\.1\.0\+pulled"):
+        _done(task)
