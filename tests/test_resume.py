@@ -22,7 +22,7 @@ import rasterio
 import shapely
 from rasterio.transform import from_origin
 
-from buildex.errors import OutputError
+from buildex.errors import OutputError, VectorError
 from buildex.io.journal import Journal
 from buildex.predicting import PredictConfig, predict
 from tests.killed import Slow
@@ -171,22 +171,69 @@ def test_other_options_another_model_and_another_mosaic_are_refused(mosaic, undi
     assert features(out) == undisturbed
 
 
+def lay(area, west, layer=None, order=1):
+    """An area of two parts: east of an easting, and the ground beside the mosaic."""
+    parts = [shapely.box(west, 9319940, 530060, 9320000), shapely.box(530060, 9319940, 530061, 9e6)]
+    parts = geopandas.GeoDataFrame(geometry=parts[::order], crs="EPSG:32737")
+    parts.to_file(area, layer=layer)
+
+
 def test_an_area_that_changed_is_another_whether_its_layer_is_named_or_not(mosaic, tmp_path):
     out, area = tmp_path / "out.gpkg", tmp_path / "area.gpkg"
-
-    def lay(layer, west):
-        square = shapely.box(west, 9319940, 530060, 9320000)
-        geopandas.GeoDataFrame(geometry=[square], crs="EPSG:32737").to_file(area, layer=layer)
-
-    lay("here", 530000)
-    lay("there", 530000)
+    lay(area, 530000, "here")
+    lay(area, 530010, "there")
     named = Path(f"{area}|layername=here")
     interrupted(mosaic, out, aoi=named)
     with pytest.raises(OutputError, match="another options aoi"):
         run(mosaic, out, aoi=Path(f"{area}|layername=there"))
-    lay("here", 530030)
+    lay(area, 530030, "here")
     with pytest.raises(OutputError, match="another options aoi"):
         run(mosaic, out, aoi=named)
+
+
+def test_an_area_is_the_same_in_another_file_and_another_in_another_crs(mosaic, tmp_path):
+    out, area = tmp_path / "out.gpkg", tmp_path / "area.shp"
+    lay(area, 530000)
+    interrupted(mosaic, out, aoi=area)
+    there = (tmp_path / "area.prj").read_text()
+    (tmp_path / "area.prj").write_text(there.replace("37S", "38S").replace("39.0", "45.0"))
+    with pytest.raises(VectorError, match="does not touch"):
+        run(mosaic, out, aoi=area)
+    (tmp_path / "area.prj").write_text(there.replace("0.9996", "0.9997"))
+    with pytest.raises(OutputError, match="another options aoi"):
+        run(mosaic, out, aoi=area)
+    lay(tmp_path / "same.gpkg", 530000, order=-1)
+    assert run(mosaic, out, aoi=tmp_path / "same.gpkg").resumed > 0
+
+
+EDITS = """
+import sqlite3, sys
+area, other = (sqlite3.connect(path) for path in sys.argv[1:])
+moved = other.execute("SELECT geom FROM other").fetchone()
+area.execute("UPDATE area SET geom=? WHERE fid=1", moved)
+area.commit()
+print("edited", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_an_edit_of_an_area_counts_though_it_is_not_in_its_file_yet(mosaic, tmp_path):
+    out, area, other = (tmp_path / f"{name}.gpkg" for name in ("out", "area", "other"))
+    lay(area, 530000)
+    lay(other, 530030)
+    with closing(sqlite3.connect(area)) as made:
+        made.execute("PRAGMA journal_mode=WAL")
+        triggers = made.execute("SELECT name FROM sqlite_master WHERE type='trigger'").fetchall()
+        for (name,) in triggers:  # they call functions of GDAL
+            made.execute(f"DROP TRIGGER {name}")
+    interrupted(mosaic, out, aoi=area)
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", EDITS, area, other], **pipes) as editor:
+        assert editor.stdout.readline() == "edited\n"
+        assert (tmp_path / "area.gpkg-wal").stat().st_size > 0
+        with pytest.raises(OutputError, match="another options aoi"):
+            run(mosaic, out, aoi=area)
+        editor.stdin.close()
 
 
 def test_rows_of_another_version_are_not_stitched(mosaic, tmp_path, monkeypatch):

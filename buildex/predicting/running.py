@@ -17,7 +17,7 @@ from buildex.geo.footprints import Footprints, sound
 from buildex.io.crs import reprojected
 from buildex.io.edition import edition
 from buildex.io.journal import Journal, SeenRow
-from buildex.io.layer_names import parted
+from buildex.io.layers import read_table
 from buildex.io.output import check_apart, check_file, clear_beside
 from buildex.io.portions import check_output, layer_crs, placed, to_batch, write_layer
 from buildex.io.raster import small_cache
@@ -110,12 +110,16 @@ def predict(
 def plan_of(
     segmenter: Segmenter, config: PredictConfig, model: tuple[str, str], digest: str
 ) -> dict[str, Any]:
-    """All on which the buildings of any mosaic depend, as plain values for JSON."""
+    """All on which the buildings of any mosaic depend, as plain values for JSON.
+
+    Raises:
+        VectorError: if the area of interest cannot be read.
+    """
     threshold = segmenter.threshold if config.threshold is None else config.threshold
     return {
         "buildex": edition(),  # another one stitches otherwise what was seen
         "model": {"name": model[0], "version": model[1], "digest": digest},
-        "options": {**config.plan(), "threshold": threshold, "aoi": _hashed(config.aoi)},
+        "options": {**config.plan(), "threshold": threshold, "aoi": _area_read(config.aoi)},
     }
 
 
@@ -204,12 +208,13 @@ def to_crs(footprints: Footprints, crs: str) -> Footprints:
     return footprints.moved(sound(moved), crs)
 
 
-def _hashed(path: Path | None) -> str | None:
-    """What a file holds, in short, and the layer that is meant; its name where it is on no disk."""
+def _area_read(path: Path | None) -> str | None:
+    """The polygons that are read of an area, in whatever order, and their CRS, in short."""
     if path is None:
         return None
-    file, layer = parted(path)
-    if not Path(file).is_file():
-        return str(path)
-    held = hashlib.sha256(Path(file).read_bytes()).hexdigest()
-    return f"{held} {layer}" if layer else held
+    area = read_table(str(path), None, None, None)
+    shapes = shapely.normalize(shapely.force_2d(area.geometry[~shapely.is_missing(area.geometry)]))
+    total = hashlib.sha256(str(area.crs).encode())
+    for shape in sorted(shapely.to_wkb(shapes).tolist()):
+        total.update(shape)
+    return total.hexdigest()
