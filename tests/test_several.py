@@ -25,7 +25,7 @@ from buildex.predicting import (
     mosaics_in,
     predict_all,
 )
-from buildex.predicting.several import RECORD, _Record
+from buildex.predicting.record import RECORD, Record
 from tests.killed import Slow
 from tests.test_resume import features
 
@@ -171,15 +171,15 @@ def test_two_mosaics_of_one_name_and_an_empty_folder_are_refused(folder, tmp_pat
 
 def test_a_job_stopped_while_a_layer_is_noted_goes_on(folder, tmp_path, monkeypatch):
     out = tmp_path / "drawn"
-    add = _Record.add
+    add = Record.add
 
     def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(_Record, "add", stop)
+    monkeypatch.setattr(Record, "add", stop)
     command = ["predict", "--overlap", "48", str(folder), "-o", str(out)]
     assert CliRunner().invoke(main, command).exit_code == 130
-    monkeypatch.setattr(_Record, "add", add)
+    monkeypatch.setattr(Record, "add", add)
     done = CliRunner().invoke(main, command)
     assert done.exit_code == 0, done.output
     assert names(out) == ["a.gpkg", "b.gpkg", RECORD]
@@ -204,6 +204,34 @@ def test_two_jobs_in_one_folder_keep_each_others_records(folder, tmp_path):
     assert told["drawn_before"] == ["a.tif", "b.tif"]
 
 
+def test_two_jobs_with_the_same_mosaics_share_them_and_none_fails(folder, tmp_path):
+    out, mosaics, others = tmp_path / "drawn", mosaics_in([str(folder)]), []
+
+    class Meanwhile(Slow):
+        """Another job comes and goes while this one is at its first mosaic."""
+
+        came = False
+
+        def __call__(self, tiles, score=0.0):
+            if not self.came:
+                self.came = True
+                opened = OpenModel(Slow(0), "slow", "1", "d")
+                others.append(predict_all(mosaics, out, opened, CONFIG))
+            return super().__call__(tiles, score)
+
+    report = predict_all(mosaics, out, OpenModel(Meanwhile(0), "slow", "1", "d"), CONFIG)
+    (other,) = others
+    assert (other.elsewhere, other.failed) == (("a.tif",), {})
+    assert [one.mosaic for one in other.done] == ["b.tif"]
+    assert "1 being drawn by another run" in other.text()
+    assert [one.mosaic for one in report.done] == ["a.tif"]
+    assert [one.mosaic for one in report.before] == ["b.tif"]
+    assert (report.elsewhere, report.failed) == ((), {})
+    _, told = call(folder, "-o", out, "--json")
+    assert told["drawn_before"] == ["a.tif", "b.tif"]
+    assert told["elsewhere"] == []
+
+
 def test_layers_that_are_noted_at_one_moment_are_all_kept(folder, tmp_path):
     out = tmp_path / "drawn"
     _, told = call(folder / "a.tif", folder / "a.tif", "-o", out, "--json")
@@ -211,7 +239,7 @@ def test_layers_that_are_noted_at_one_moment_are_all_kept(folder, tmp_path):
     plan = json.loads((out / RECORD).read_text())["plan"]
 
     def note(job):
-        record = _Record(out, plan, restart=False)
+        record = Record(out, plan, restart=False)
         for k in range(10):
             record.add(replace(report, output=f"{job}-{k}.gpkg"), "it")
 

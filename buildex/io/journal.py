@@ -36,6 +36,10 @@ CREATE TABLE IF NOT EXISTS layer (number INTEGER PRIMARY KEY, buildings BLOB NOT
 """
 
 
+class InUseError(OutputError):
+    """Another run is at work on the same output."""
+
+
 class SeenRow(NamedTuple):
     """A finished row of tiles.
 
@@ -77,11 +81,11 @@ class Journal:
             restart: forget what an older run left.
 
         Raises:
-            OutputError: if the journal is of another plan, damaged, in use, or cannot be
-                written.
+            InUseError: if another run has it.
+            OutputError: if the journal is of another plan, damaged, or cannot be written.
         """
         path = cls.of(output)
-        with _worded(path):
+        with _worded(path, InUseError):
             try:
                 journal = cls._begun(path, plan, restart)
             except sqlite3.OperationalError:
@@ -235,14 +239,14 @@ def alone(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _worded(path: Path) -> Iterator[None]:
-    """SQLite's errors as ours."""
+def _worded(path: Path, in_use: type[OutputError] = OutputError) -> Iterator[None]:
+    """SQLite's errors as ours; `in_use` is that of a file which others have locked."""
     try:
         yield
     except sqlite3.OperationalError as error:
         text = str(error)
         if "locked" in text:
-            raise OutputError(
+            raise in_use(
                 f"`{path}` is in use by another run", hint="wait for it, or write elsewhere"
             ) from None
         full = "make room on the disk; the same command continues"

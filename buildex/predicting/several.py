@@ -1,25 +1,25 @@
 """Several mosaics as one job: a layer for each, in one folder.
 
-`FOLDER/buildex-job.json` tells which of them are complete and with which model and options
-they were made, so that the same call goes on where one stopped; other jobs may note theirs in
-it meanwhile. Mosaics are done one after the other, each as `predict` does it, and know nothing
+The folder's record tells which of them are complete, so that the same call goes on where one
+stopped, and that jobs with the same mosaics share the work: none draws what another has drawn
+or is drawing. Mosaics are done one after the other, each as `predict` does it, and know nothing
 of one another: where two overlap, both layers have the buildings.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from buildex.config import Note, Track, silent
-from buildex.errors import BuildexError, ClusterError, ConfigError, OutputError
-from buildex.io.journal import Journal, alone, differing
-from buildex.io.output import beside, check_output
+from buildex.errors import BuildexError, ClusterError, ConfigError
+from buildex.io.journal import InUseError, Journal
+from buildex.io.output import check_output
 from buildex.predicting.model import OpenModel
 from buildex.predicting.opening import opened
+from buildex.predicting.record import Record
 from buildex.predicting.report import PredictReport
 from buildex.predicting.running import plan_of, predict
 from buildex.predicting.settings import PredictConfig
@@ -28,7 +28,6 @@ from buildex.predicting.survey import OutsideError, Survey
 
 T = TypeVar("T")
 RASTERS = (".tif", ".tiff", ".vrt", ".jp2", ".img")  # what a folder is searched for
-RECORD = "buildex-job.json"
 SUMS = ("buildings", "area_m2", "joined", "tiles", "skipped", "resumed", "seconds")
 
 
@@ -38,15 +37,17 @@ class JobReport:
 
     Attributes:
         done: those drawn by this run.
-        before: those that an earlier run had drawn.
+        before: those that another run had drawn.
         outside: those that the area of interest does not touch.
         failed: those that could not be drawn, and why.
+        elsewhere: those that another run is drawing.
     """
 
     done: tuple[PredictReport, ...]
     before: tuple[PredictReport, ...]
     outside: tuple[str, ...]
     failed: dict[str, str]
+    elsewhere: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """The report as plain values, for JSON; `sum` is over the layers that are complete."""
@@ -56,6 +57,7 @@ class JobReport:
             "drawn_before": [report.mosaic for report in self.before],
             "outside": list(self.outside),
             "failed": self.failed,
+            "elsewhere": list(self.elsewhere),
             "sum": {name: sum(getattr(report, name) for report in layers) for name in SUMS},
         }
 
@@ -66,6 +68,7 @@ class JobReport:
         lines.append(
             f"{len(self.done)} mosaics drawn, {len(self.before)} were complete, "
             f"{len(self.outside)} outside the area, {len(self.failed)} failed"
+            + (f", {len(self.elsewhere)} being drawn by another run" if self.elsewhere else "")
         )
         lines.append(
             f"{total['buildings']} buildings, {total['area_m2']:,.0f} m2, in {total['tiles']} tiles"
@@ -128,7 +131,10 @@ def predict_all(
     """
     config = config or PredictConfig()
     plan = plan_of(model.segmenter, config, (model.name, model.version), model.identity)
-    record = _Record(folder, plan, config.restart)
+    if not folder.is_dir():
+        check_output(folder)
+        folder.mkdir()
+    record = Record(folder, plan, config.restart)
     job = _Job(model, config, record, crew)
     todo: dict[str, tuple[Path, int]] = {}
     for mosaic in mosaics:
@@ -141,20 +147,21 @@ def predict_all(
         shared.expect(tiles)
         job.draw(mosaic, output, shared.track)
     shared.end()
-    return JobReport(tuple(job.done), tuple(job.before), tuple(job.outside), job.failed)
+    return job.report()
 
 
 class _Job:
     """One call of `predict_all`, and how far it has come."""
 
     def __init__(
-        self, model: OpenModel, config: PredictConfig, record: _Record, crew: Crew | None
+        self, model: OpenModel, config: PredictConfig, record: Record, crew: Crew | None
     ) -> None:
         self._model, self._config, self._record, self._crew = model, config, record, crew
         self.done: list[PredictReport] = []
         self.before: list[PredictReport] = []
         self.outside: list[str] = []
         self.failed: dict[str, str] = {}
+        self.elsewhere: list[str] = []
         self._identities: dict[str, Any] = {}
 
     def tiles_left(self, mosaic: str, output: Path) -> int | None:
@@ -162,9 +169,8 @@ class _Job:
         segmenter, config = self._model.segmenter, self._config
         try:
             with opened(mosaic, config, segmenter.gsd) as shown:
-                identity = json.loads(json.dumps(shown.identity))
-                self._identities[mosaic] = identity
-                kept = self._record.kept(identity, output)
+                self._identities[mosaic] = shown.identity
+                kept = self._record.kept(shown.identity, output)
                 if kept is None:
                     tiles = Survey.of(shown.grid, segmenter.size, config.overlap, config.aoi)
                     return tiles.count()
@@ -179,7 +185,9 @@ class _Job:
         return None
 
     def draw(self, mosaic: str, output: Path, track: Track) -> None:
-        """Draw one mosaic, and note it."""
+        """Draw one mosaic, and note it, unless another job has done so or is about it."""
+        if self._drawn_meanwhile(mosaic, output):
+            return
         model = self._model
         try:
             if self._config.overwrite or not output.exists():
@@ -197,73 +205,26 @@ class _Job:
             )
         except (ConfigError, ClusterError):
             raise
+        except InUseError:
+            self.elsewhere.append(Path(mosaic).name)
         except BuildexError as error:
-            self.failed[mosaic] = str(error)
-            return
-        self.done.append(report)
+            if not self._drawn_meanwhile(mosaic, output):
+                self.failed[mosaic] = str(error)
+        else:
+            self.done.append(report)
 
+    def report(self) -> JobReport:
+        """What came of it."""
+        drawn = tuple(self.done), tuple(self.before)
+        return JobReport(*drawn, tuple(self.outside), self.failed, tuple(self.elsewhere))
 
-class _Record:
-    """The file that knows which layers of a folder are complete."""
-
-    def __init__(self, folder: Path, plan: dict[str, Any], restart: bool) -> None:
-        self._path = folder / RECORD
-        if not folder.is_dir():
-            check_output(folder)
-            folder.mkdir()
-        self._plan = json.loads(json.dumps(plan))
-        self._anew = restart
-        self._layers = {} if restart else self._found()
-
-    def kept(self, identity: Any, output: Path) -> PredictReport | None:
-        """The report of a layer that is complete and in its place."""
-        found = self._layers.get(output.name)
-        if found is None or not output.exists() or found["mosaic"] != identity:
-            return None
-        return PredictReport(**found["report"])
-
-    def begin(self) -> None:
-        """A layer is about to be drawn: a job that begins anew forgets now what was complete."""
-        if self._anew:
-            with alone(self._path):
-                self._write({})
-            self._anew = False
-
-    def add(self, report: PredictReport, identity: Any) -> None:
-        """Note a layer that is complete, beside those that other jobs have noted meanwhile."""
-        entry = {"mosaic": identity, "report": report.as_dict()}
-        with alone(self._path):
-            self._write({**self._found(), Path(report.output).name: entry})
-
-    def _write(self, layers: dict[str, Any]) -> None:
-        table = {"plan": self._plan, "layers": layers}
-        with beside(self._path) as place:
-            place.write_text(json.dumps(table, indent=1), encoding="utf-8")
-
-    def _found(self) -> dict[str, Any]:
-        """What is noted of each layer by its name, by whichever job."""
-        if not self._path.exists():
-            return {}
-        found = self._read()
-        if found["plan"] != self._plan:
-            raise OutputError(
-                f"`{self._path.parent}` holds layers of another "
-                f"{differing(found['plan'], self._plan)}",
-                hint="write elsewhere, or draw all anew with `--restart --overwrite`",
-            )
-        layers: dict[str, Any] = found["layers"]
-        return layers
-
-    def _read(self) -> dict[str, Any]:
-        try:
-            found: dict[str, Any] = json.loads(self._path.read_text(encoding="utf-8"))
-            for entry in found["layers"].values():
-                PredictReport(**entry["report"])
-            return {"plan": found["plan"], "layers": found["layers"]}
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
-            raise OutputError(
-                f"`{self._path}` is damaged", hint="begin anew with `--restart`"
-            ) from None
+    def _drawn_meanwhile(self, mosaic: str, output: Path) -> bool:
+        """Whether another job has drawn a mosaic since this one began; then it is reported."""
+        self._record.look_again()
+        kept = self._record.kept(self._identities[mosaic], output)
+        if kept is not None:
+            self.before.append(kept)
+        return kept is not None
 
 
 class _Shared:
