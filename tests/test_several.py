@@ -139,7 +139,28 @@ def test_a_dry_run_counts_what_the_run_would_not_draw_and_goes_on(folder, tmp_pa
         main, ["predict", "--overlap", "48", str(folder), "--dry-run", "--aoi", str(area)]
     )
     assert done.exit_code == 0
-    assert "1 mosaics to draw, 2 outside the area, 0 failed" in done.stdout
+    assert "1 mosaics to draw, 0 are complete, 2 outside the area, 0 failed" in done.stdout
+
+
+def test_a_dry_run_knows_what_is_complete_and_tells_the_sum_of_the_rest(folder, tmp_path):
+    out = tmp_path / "drawn"
+    call(folder / "a.tif", folder / "a.tif", "-o", out, "--json")
+    write(folder / "c.tif", 5000)
+    held = {path: path.read_bytes() for path in out.iterdir()}
+    _, told = call(folder, "-o", out, "--dry-run", "--json")
+    assert ([one["mosaic"] for one in told["mosaics"]], told["before"]) == (
+        ["b.tif", "c.tif"], ["a.tif"],
+    )  # fmt: skip
+    seconds = sum(one["seconds"] for one in told["mosaics"])
+    assert told["sum"] == {"tiles": 16, "seconds": pytest.approx(seconds)}
+    arguments = ["predict", "--overlap", "48", str(folder), "-o", str(out), "--dry-run"]
+    said = CliRunner().invoke(main, arguments).stdout
+    assert "2 mosaics to draw, 1 are complete, 0 outside the area, 0 failed\n16 tiles" in said
+    assert {path: path.read_bytes() for path in out.iterdir()} == held
+    _, told = call(folder, "-o", out, "--dry-run", "--json", "--restart")
+    assert (len(told["mosaics"]), told["before"]) == (3, [])
+    call(folder, "-o", tmp_path / "nowhere", "--dry-run", "--json")
+    assert not (tmp_path / "nowhere").exists()
 
 
 def test_layers_of_other_options_are_refused_and_what_differs_is_named(folder, tmp_path):

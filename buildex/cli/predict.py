@@ -126,7 +126,11 @@ def command(
     paths = mosaics_in(mosaics) if several else list(mosaics)
     opened = open_model(model, device, runtime, precision, views)
     if output is None or dry_run:
-        _rehearsed(paths, several, opened, config, as_json)
+        if several:
+            _rehearsed_all(paths, output, opened, config, suffix, as_json)
+        else:
+            outlook = rehearse(paths[0], opened.segmenter, config)
+            result(outlook.text(), outlook.as_dict(), as_json)
         return
     staff = _Staff(workers, scheduler)
     try:
@@ -163,16 +167,17 @@ class _Staff:
                 yield Crew(cluster, opener)
 
 
-def _rehearsed(
-    mosaics: list[str], several: bool, opened: OpenModel, config: PredictConfig, as_json: bool
+def _rehearsed_all(
+    mosaics: list[str],
+    folder: Path | None,
+    opened: OpenModel,
+    config: PredictConfig,
+    suffix: str,
+    as_json: bool,
 ) -> None:
-    if not several:
-        outlook = rehearse(mosaics[0], opened.segmenter, config)
-        result(outlook.text(), outlook.as_dict(), as_json)
-        return
-    outlooks = rehearse_all(mosaics, opened.segmenter, config)
-    result(outlooks.text(), outlooks.as_dict(), as_json)
-    _check_none(outlooks.failed, len(mosaics))
+    outlook = rehearse_all(mosaics, folder, opened, config, suffix=suffix)
+    result(outlook.text(), outlook.as_dict(), as_json)
+    _check_none(outlook.failed, len(mosaics))
 
 
 def _drawn(

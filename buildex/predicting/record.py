@@ -18,6 +18,11 @@ from buildex.predicting.report import PredictReport
 RECORD = "buildex-job.json"
 
 
+def layer_of(mosaic: str, folder: Path, suffix: str) -> Path:
+    """Where a job writes the layer of a mosaic."""
+    return folder / f"{Path(mosaic).stem}.{suffix}"
+
+
 class Record:
     """The file that knows which layers of a folder are complete."""
 

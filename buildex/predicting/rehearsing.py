@@ -12,8 +12,11 @@ from typing import Any
 
 from buildex.errors import BuildexError, ConfigError
 from buildex.geo.tiles import TilePlace
-from buildex.io.raster import CACHE_MB, small_cache
+from buildex.io.raster import CACHE_MB, Mosaic, small_cache
+from buildex.predicting.model import OpenModel
 from buildex.predicting.opening import opened
+from buildex.predicting.record import Record, layer_of
+from buildex.predicting.running import plan_of
 from buildex.predicting.seeing import Eye, Watch, see
 from buildex.predicting.settings import Pixels, PredictConfig, Segmenter
 from buildex.predicting.survey import Block, OutsideError, Survey
@@ -74,46 +77,73 @@ class JobOutlook:
         mosaics: those that would be drawn.
         outside: those that the area of interest does not touch.
         failed: those that could not be drawn, and why.
+        before: those that an earlier run has drawn.
     """
 
     mosaics: tuple[Outlook, ...]
     outside: tuple[str, ...]
     failed: dict[str, str]
+    before: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
-        """The outlook as plain values, for JSON."""
-        return dataclasses.asdict(self)
+        """The outlook as plain values, for JSON; `sum` is over the mosaics that would be drawn."""
+        return {**dataclasses.asdict(self), "sum": self._sum()}
 
     def text(self) -> str:
         """The outlook for a person."""
-        total = (
-            f"{len(self.mosaics)} mosaics to draw, {len(self.outside)} outside the area, "
-            f"{len(self.failed)} failed"
+        total = self._sum()
+        return "\n".join(
+            [
+                *(outlook.text() for outlook in self.mosaics),
+                f"{len(self.mosaics)} mosaics to draw, {len(self.before)} are complete, "
+                f"{len(self.outside)} outside the area, {len(self.failed)} failed",
+                f"{total['tiles']} tiles to read in all, about {total['seconds']:.0f} s",
+            ]
         )
-        return "\n".join([*(outlook.text() for outlook in self.mosaics), total])
+
+    def _sum(self) -> dict[str, float]:
+        names = ("tiles", "seconds")
+        return {name: sum(getattr(outlook, name) for outlook in self.mosaics) for name in names}
 
 
 def rehearse_all(
-    mosaics: Sequence[str], segmenter: Segmenter, config: PredictConfig | None = None
+    mosaics: Sequence[str],
+    folder: Path | None,
+    model: OpenModel,
+    config: PredictConfig | None = None,
+    *,
+    suffix: str = "gpkg",
 ) -> JobOutlook:
-    """Say what `predict_all` would do; writes nothing.
+    """Say what `predict_all` would do with the same arguments; writes nothing.
+
+    Without a folder no layer is taken as complete.
 
     Raises:
-        ConfigError: for settings that suit no mosaic.
+        BuildexError: for settings that suit no mosaic, and a folder of another job.
     """
+    config = config or PredictConfig()
+    plan = plan_of(model.segmenter, config, (model.name, model.version), model.identity)
+    record = None if folder is None else Record(folder, plan, config.restart)
     outlooks: list[Outlook] = []
+    before: list[str] = []
     outside: list[str] = []
     failed: dict[str, str] = {}
     for mosaic in mosaics:
         try:
-            outlooks.append(rehearse(mosaic, segmenter, config))
+            with small_cache(), opened(mosaic, config, model.segmenter.gsd) as shown:
+                if folder is not None and record is not None:
+                    layer = layer_of(mosaic, folder, suffix)
+                    if record.kept(shown.identity, layer) is not None:
+                        before.append(Path(mosaic).name)
+                        continue
+                outlooks.append(_outlook(shown, model.segmenter, config))
         except OutsideError:
             outside.append(Path(mosaic).name)
         except ConfigError:
             raise
         except BuildexError as error:
             failed[mosaic] = str(error)
-    return JobOutlook(tuple(outlooks), tuple(outside), failed)
+    return JobOutlook(tuple(outlooks), tuple(outside), failed, tuple(before))
 
 
 def rehearse(
@@ -126,27 +156,30 @@ def rehearse(
     """
     config = config or PredictConfig()
     with small_cache(), opened(mosaic_path, config, segmenter.gsd) as mosaic:
-        survey = Survey.of(
-            mosaic.grid, segmenter.size, config.overlap, config.aoi, mosaic.ground_map()
-        )
-        places = [p for row in survey.rows() for p in row if survey.ground(p.box)]
-        step = max(1, len(places) // (PROBED * config.batch_size))
-        tried = places[::step][: PROBED * config.batch_size]
-        seconds = _tried(mosaic, Eye(segmenter, survey.cover, config, mosaic.grid.gsd), tried)
-        grid = mosaic.grid
-        return Outlook(
-            mosaic=Path(mosaic_path).name,
-            crs=grid.crs,
-            gsd=grid.gsd,
-            native_gsd=mosaic.native_gsd,
-            width=grid.width,
-            height=grid.height,
-            tiles=len(places),
-            skipped=len(survey.cover) - len(places),
-            probed=len(tried),
-            seconds=seconds * len(places),
-            memory_mib=_peak_mib() + CACHE_MB,
-        )
+        return _outlook(mosaic, segmenter, config)
+
+
+def _outlook(mosaic: Mosaic, segmenter: Segmenter, config: PredictConfig) -> Outlook:
+    """What a run would do with an open mosaic."""
+    grid = mosaic.grid
+    survey = Survey.of(grid, segmenter.size, config.overlap, config.aoi, mosaic.ground_map())
+    places = [p for row in survey.rows() for p in row if survey.ground(p.box)]
+    step = max(1, len(places) // (PROBED * config.batch_size))
+    tried = places[::step][: PROBED * config.batch_size]
+    seconds = _tried(mosaic, Eye(segmenter, survey.cover, config, grid.gsd), tried)
+    return Outlook(
+        mosaic=Path(mosaic.path).name,
+        crs=grid.crs,
+        gsd=grid.gsd,
+        native_gsd=mosaic.native_gsd,
+        width=grid.width,
+        height=grid.height,
+        tiles=len(places),
+        skipped=len(survey.cover) - len(places),
+        probed=len(tried),
+        seconds=seconds * len(places),
+        memory_mib=_peak_mib() + CACHE_MB,
+    )
 
 
 def _tried(pixels: Pixels, eye: Eye, places: list[TilePlace]) -> float:

@@ -19,7 +19,7 @@ from buildex.io.journal import InUseError, Journal
 from buildex.io.output import check_output
 from buildex.predicting.model import OpenModel
 from buildex.predicting.opening import opened
-from buildex.predicting.record import Record
+from buildex.predicting.record import Record, layer_of
 from buildex.predicting.report import PredictReport
 from buildex.predicting.running import plan_of, predict
 from buildex.predicting.settings import PredictConfig
@@ -138,7 +138,7 @@ def predict_all(
     job = _Job(model, config, record, crew)
     todo: dict[str, tuple[Path, int]] = {}
     for mosaic in mosaics:
-        output = folder / f"{Path(mosaic).stem}.{suffix}"
+        output = layer_of(mosaic, folder, suffix)
         tiles = job.tiles_left(mosaic, output)
         if tiles is not None:
             todo[mosaic] = output, tiles
