@@ -214,7 +214,27 @@ def test_a_scheduler_that_stays_away_is_one_line_and_the_journal_stays(mosaic, m
     assert [path.name for path in tmp_path.iterdir()] == [Journal.of(out).name]
 
 
-def test_without_workers_one_line_says_how_to_start_some(mosaic, machines, tmp_path):
+def test_workers_that_are_late_are_waited_for_and_that_is_said_once(
+    mosaic, alone, machines, tmp_path
+):
+    machines.scheduler()
+    said = []
+
+    def called(line):
+        said.append(line)
+        threading.Timer(3.0, machines.worker).start()
+
+    with workers_at(machines.address, patience=1.0, tell=called) as cluster:
+        shared(mosaic, tmp_path / "out.gpkg", cluster)
+    assert features(tmp_path / "out.gpkg") == alone
+    (line,) = said
+    assert line == (
+        f"no worker is at `{machines.address}`; "
+        f"start some with `dask worker {machines.address}`: this run waits for them"
+    )
+
+
+def test_where_nobody_can_be_told_one_line_ends_a_run_without_workers(mosaic, machines, tmp_path):
     machines.scheduler()
     with workers_at(machines.address, patience=3.0) as cluster:
         crew = Crew(cluster, SlowOpener())

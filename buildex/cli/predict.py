@@ -160,7 +160,7 @@ class _Staff:
             return
         opener = ModelOpener.of(model, device, opened)
         if self.scheduler is not None:
-            with workers_at(self.scheduler) as cluster:
+            with workers_at(self.scheduler, tell=say) as cluster:
                 yield Crew(cluster, opener)
         elif self.workers is not None:
             with own_workers(self.workers, {"GDAL_CACHEMAX": str(CACHE_MB)}) as cluster:

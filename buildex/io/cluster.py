@@ -28,9 +28,10 @@ from buildex.io.edition import edition
 
 T = TypeVar("T")
 R = TypeVar("R")
+Tell = Callable[[str], None]
 
 AHEAD = 4  # tasks under way for each thread of a worker
-PATIENCE = 60.0  # seconds to wait for a scheduler that is lost, and for a first worker
+PATIENCE = 60.0  # seconds to wait for a scheduler that is lost, and for workers
 GLANCE = 2.0  # seconds between two looks at who works
 LOSSES = 5  # schedulers that may be lost without a result between them
 SETTINGS = {  # of workers on this machine; a busy one takes its time to start them
@@ -43,14 +44,14 @@ GO_ON = "the same command goes on where this one stopped"
 class Cluster:
     """Workers behind a scheduler."""
 
-    def __init__(self, address: str, patience: float = PATIENCE) -> None:
-        """Find the scheduler at an address.
+    def __init__(self, address: str, patience: float = PATIENCE, tell: Tell | None = None) -> None:
+        """Find the scheduler at an address; see `workers_at`.
 
         Raises:
             ClusterError: if dask is not installed, or nobody answers there.
         """
         self.address = address
-        self._patience = patience
+        self._patience, self._tell, self._told = patience, tell, False
         self._client = _connected(address, min(patience, 10.0))
         self._width, self._looked, self._lost = 0, -GLANCE, 0
 
@@ -129,12 +130,18 @@ class Cluster:
                 self._lost = 0
                 return result
             if self._workers():
-                started = time.monotonic()
-            elif time.monotonic() - started > self._patience:
-                raise ClusterError(
-                    f"no worker is at `{self.address}`",
-                    hint=f"start some with `dask worker {self.address}`; {GO_ON}",
-                )
+                started, self._told = time.monotonic(), False
+            elif time.monotonic() - started > self._patience and not self._told:
+                self._miss_workers()
+
+    def _miss_workers(self) -> None:
+        """Say that nobody works, and that the run waits; end it where there is no one to tell."""
+        missing = f"no worker is at `{self.address}`"
+        start = f"start some with `dask worker {self.address}`"
+        if self._tell is None:
+            raise ClusterError(missing, hint=f"{start}; {GO_ON}")
+        self._tell(f"{missing}; {start}: this run waits for them")
+        self._told = True
 
     def _find_again(self) -> None:
         """Wait for a scheduler at the same address."""
@@ -150,15 +157,24 @@ class Cluster:
 
 
 @contextmanager
-def workers_at(address: str, patience: float = PATIENCE) -> Iterator[Cluster]:
+def workers_at(
+    address: str, patience: float = PATIENCE, tell: Tell | None = None
+) -> Iterator[Cluster]:
     """The workers of a running scheduler, e.g. `tcp://host:8786`.
+
+    Args:
+        address: the scheduler's.
+        patience: seconds to wait for a scheduler that is lost, and for workers.
+        tell: is told when there have been no workers for so long; then they are waited for as
+            long as the scheduler lives: in a queue for machines that may be hours. Where nobody
+            can be told, the work ends.
 
     Raises:
         ClusterError: if dask is not installed, or nobody answers there.
     """
     _distributed()
     with _quiet():
-        cluster = Cluster(address, patience)
+        cluster = Cluster(address, patience, tell)
         try:
             yield cluster
         finally:
