@@ -121,7 +121,8 @@ def command(
     several = len(mosaics) > 1 or Path(mosaics[0]).is_dir()
     if several and preview is not None:
         raise click.UsageError("`--preview` draws one mosaic")
-    if several and output is not None and output.suffix[1:] in FORMATS and not output.is_dir():
+    layer = output is not None and output.suffix[1:].lower() in FORMATS and not output.is_dir()
+    if several and layer:
         raise click.UsageError("several mosaics make a folder of layers: give `-o FOLDER`")
     paths = mosaics_in(mosaics) if several else list(mosaics)
     opened = open_model(model, device, runtime, precision, views)

@@ -68,7 +68,7 @@ def read_table(path: str, crs: str | None, target: str | None, bbox: Bounds | No
     ):
         claims = osm.read_elements(name)
         return Table(claims.geometry, systems.WGS84, claims.columns, claims.doubled)
-    if name.endswith(".parquet"):
+    if name.lower().endswith(".parquet"):
         return _parquet(name)
     if name.endswith(CSV):
         return _csv(name, crs or systems.WGS84, target, bbox)

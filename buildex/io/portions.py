@@ -100,6 +100,7 @@ def write_layer(
     if driver == "Parquet":
         _write_parquet(path, portions, schema, crs)
         return
+    place = path.with_suffix(path.suffix.lower())  # where GDAL writes a Shapefile in any case
     options: dict[str, Any] = dict(OPTIONS.get(driver, {}))
     if driver == "GPKG" and credit:
         told = {"DESCRIPTION": credit}
@@ -112,7 +113,7 @@ def write_layer(
             warnings.filterwarnings("ignore", "Normalized/laundered field name")
             pyogrio.write_arrow(
                 reader,
-                str(path),
+                str(place),
                 driver=driver,
                 layer=path.stem if driver == "ESRI Shapefile" else layer,
                 geometry_name=GEOMETRY,
@@ -125,10 +126,11 @@ def write_layer(
         raise OutputError(
             f"`{path.name}` cannot be written: {error}", hint="make room on the disk"
         ) from error
-    if not _whole(path, counted.rows):
+    if not _whole(place, counted.rows):
         raise OutputError(
             f"`{path.name}` could not be written to its end", hint="make room on the disk"
         )
+    place.rename(path)
 
 
 class _Counted:
@@ -151,9 +153,7 @@ def _whole(path: Path, rows: int) -> bool:
     except (RuntimeError, LookupError, pa.ArrowException):
         return False
     table = path.with_suffix(".dbf")
-    return found == rows and (
-        path.suffix.lower() != ".shp" or _dbf_size(table) <= table.stat().st_size
-    )
+    return found == rows and (path.suffix != ".shp" or _dbf_size(table) <= table.stat().st_size)
 
 
 def _dbf_size(path: Path) -> int:

@@ -164,8 +164,9 @@ def test_an_empty_path_is_no_folder_of_mosaics(mosaic, tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["mosaic.tif"]
 
 
-def test_several_mosaics_need_a_folder(mosaic, tmp_path):
-    done = call(mosaic, mosaic, "-o", tmp_path / "out.gpkg")
+@pytest.mark.parametrize("name", ["out.gpkg", "out.GPKG"])
+def test_several_mosaics_need_a_folder(mosaic, tmp_path, name):
+    done = call(mosaic, mosaic, "-o", tmp_path / name)
     assert done.exit_code == 2
     assert "FOLDER" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["mosaic.tif"]
@@ -187,3 +188,9 @@ def test_a_crs_that_is_none_is_told_even_where_it_is_not_needed(mosaic, tmp_path
     done = call(mosaic, "-o", tmp_path / "out.gpkg", "--crs", "nonsense")
     assert done.exit_code == 1
     assert "`nonsense`" in done.stderr
+
+
+def test_a_layer_in_capitals_has_its_preview(mosaic, tmp_path):
+    done = call(mosaic, "-o", tmp_path / "out.PARQUET", "--preview", tmp_path / "p.png")
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "p.png").exists()

@@ -46,6 +46,15 @@ def test_portions_make_the_same_layer_as_the_whole(tmp_path, suffix):
         assert found.columns[name].tolist() == values.tolist()
 
 
+@pytest.mark.parametrize("suffix", DRIVERS)
+def test_a_layer_whose_name_ends_in_capitals_is_written_and_read(tmp_path, suffix):
+    layer = tmp_path / f"x{suffix.upper()}"
+    for overwrite in (False, True):
+        write_footprints(layer, houses(), overwrite=overwrite)
+        assert layer.name in [file.name for file in tmp_path.iterdir()]
+        assert len(read_footprints(layer)[0]) == len(houses())
+
+
 def test_a_layer_in_memory_is_handed_over_in_order(monkeypatch):
     monkeypatch.setattr("buildex.io.portions.ROWS", 2)
     made = houses()
