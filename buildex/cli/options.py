@@ -17,6 +17,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 import click
 
 from buildex.config import from_table, read_toml
+from buildex.errors import ConfigError
 
 C = TypeVar("C")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -51,7 +52,8 @@ def collect(
         preset: some of the same keys.
 
     Raises:
-        ConfigError: for an unknown key or a wrong value.
+        ConfigError: for an unknown key or a wrong value of the file.
+        click.UsageError: for a wrong value of an option, or options that do not go together.
     """
     names = {spec.name for spec in dataclasses.fields(cls)}  # type: ignore[arg-type]
     table: dict[str, Any] = {}
@@ -66,7 +68,10 @@ def collect(
         if name in given and _kind(hint)[0] is dict:
             here = dict(given[name])  # first: of globs the first that fits counts
             given[name] = here | {k: v for k, v in base.get(name, {}).items() if k not in here}
-    return from_table(cls, {**base, **given}, where=where)
+    try:
+        return from_table(cls, {**base, **given}, where=where)
+    except ConfigError as error:
+        raise click.UsageError(str(error)) from None
 
 
 def _option(spec: dataclasses.Field[Any], hint: Any) -> Callable[[F], F]:

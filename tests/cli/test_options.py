@@ -24,6 +24,10 @@ class Settings:
     weights: dict[str, float] = field(default_factory=dict, metadata={"help": "Weights."})
     hidden: int = field(default=1, metadata={"cli": False})
 
+    def __post_init__(self) -> None:
+        if self.size < 1:
+            raise ConfigError(f"size is {self.size}", hint="use 1 or more")
+
 
 def given(*args, config=None):
     seen = []
@@ -82,6 +86,16 @@ def test_an_unknown_key_of_the_file_is_an_error(tmp_path):
 @pytest.mark.parametrize("options", [["--size", "x"], ["--kind", "c"], ["--weights", "x"]])
 def test_wrong_values_are_wrong_usage(options):
     assert given(*options).exit_code == 2
+
+
+def test_a_value_that_the_settings_refuse_is_wrong_usage_and_of_a_file_it_is_not(tmp_path):
+    answer = given("--size", "0")
+    assert answer.exit_code == 2
+    assert answer.stderr.endswith("Error: size is 0; use 1 or more\n")
+    file = tmp_path / "a.toml"
+    file.write_text("size = 0\n")
+    with pytest.raises(ConfigError, match="size is 0"):
+        given(config=file)
 
 
 def test_help_shows_text_and_default_and_hides_what_is_not_for_the_command_line():

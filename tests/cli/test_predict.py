@@ -52,6 +52,12 @@ def test_only_so_many_views_are_known(mosaic, tmp_path):
     assert "1<=x<=2" in done.stderr
 
 
+def test_a_value_that_no_option_has_is_wrong_usage(mosaic, tmp_path):
+    done = call(mosaic, "-o", tmp_path / "out.gpkg", "--threshold", "7")
+    assert done.exit_code == 2
+    assert "threshold is 7.0; use more than 0" in done.stderr
+
+
 def test_without_an_output_there_is_no_run(mosaic):
     done = call(mosaic)
     assert done.exit_code == 2
