@@ -14,7 +14,7 @@ JOBS := 2
 # Made anew only when the dependencies change: a second run starts within seconds.
 $(VENV)/.installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "buildex needs Python 3.11 or newer; name one with \`make PYTHON=python3.12\`"; exit 1; }
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary :all: --no-binary buildex -e .
 	touch $@
 
