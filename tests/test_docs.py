@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import tomllib
 from itertools import product
 from pathlib import Path
 
@@ -135,3 +136,10 @@ def test_the_changelog_knows_this_version():
 def test_the_project_and_the_package_have_one_version():
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     assert f'version = "{buildex.__version__}"' in text
+
+
+def test_the_project_asks_for_a_setuptools_that_knows_its_licence():
+    about = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert about["project"]["license"] == "Apache-2.0"  # a name, as since PEP 639
+    (needed,) = about["build-system"]["requires"]
+    assert int(needed.removeprefix("setuptools>=")) >= 77
