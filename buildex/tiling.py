@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from buildex.config import Track, silent
-from buildex.errors import BuildexError, ConfigError, OutputError, RasterError
+from buildex.errors import ConfigError, OutputError, RasterError
 from buildex.geo.splits import GroundTile, assign, parse_split
 from buildex.io.cutter import CutRules, Cutter, Job, cut_all
 from buildex.io.dataset import INDEX
@@ -195,33 +195,34 @@ def tile(
         track: shows progress.
 
     Raises:
-        BuildexError: of the kind that says what is wrong; nothing is left behind, but of an
-            OutputError what is done so far, in `NAME.partial`.
+        BuildexError: of the kind that says what is wrong; what is done so far waits in
+            `NAME.partial` for the same command, and where that is nothing, nothing is left.
     """
     _check_output(Path(out), config.overwrite)
-    scenes = read_scenes(
-        _files(mosaics, labels, config),
-        TilingGrid(config.gsd, config.size, config.overlap, config.crs),
-    )
-    places = _placed(scenes, config)
     partial = Partial(Path(out))
+    with partial.held():
+        files = _files(mosaics, labels, config)
+        return _report(str(out), *_made(files, partial, config, track))
+
+
+def _made(
+    files: Sequence[SceneFiles], partial: Partial, config: TileConfig, track: Track
+) -> tuple[list[LabelledScene], list[CutTile], dict[str, int]]:
+    """Make the dataset: its scenes, its tiles, and how many were left out and why."""
+    scenes = read_scenes(files, TilingGrid(config.gsd, config.size, config.overlap, config.crs))
+    places = _placed(scenes, config)
     partial.start({"options": _options(config), "scenes": [scene.info for scene in scenes]})
-    try:
-        rules = CutRules(config.min_kept, config.min_valid, config.format, config.quality)
-        cutter = Cutter([scene.scene for scene in scenes], partial, rules)
-        tiles, skipped = _cut(cutter, places, config, track)
-        if not tiles:
-            raise RasterError(
-                "no tile has a building and enough valid pixels",
-                hint="check labels and area, or lower `--min-valid`",
-            )
-        partial.finish(write_dataset(partial, scenes, tiles, _options(config)))
-    except OutputError:  # a full disk: what is done waits for the same command
-        raise
-    except BuildexError:
+    rules = CutRules(config.min_kept, config.min_valid, config.format, config.quality)
+    cutter = Cutter([scene.scene for scene in scenes], partial, rules)
+    tiles, skipped = _cut(cutter, places, config, track)
+    if not tiles:
         partial.discard()
-        raise
-    return _report(str(out), scenes, tiles, skipped)
+        raise RasterError(
+            "no tile has a building and enough valid pixels",
+            hint="check labels and area, or lower `--min-valid`",
+        )
+    partial.finish(write_dataset(partial, scenes, tiles, _options(config)))
+    return scenes, tiles, skipped
 
 
 class _Place(NamedTuple):

@@ -220,18 +220,22 @@ class Journal:
 
 
 @contextmanager
-def alone(path: Path) -> Iterator[None]:
+def alone(path: Path, patience: float = PATIENCE) -> Iterator[None]:
     """Let one run at a time change a file that several share.
 
     An empty file beside it, `.NAME.lock`, is locked meanwhile, and stays: one that went could
     be locked by two.
+
+    Args:
+        path: the file.
+        patience: seconds to wait for others.
 
     Raises:
         OutputError: if others do not let go of it, or nothing can be locked there.
     """
     lock = path.with_name(f".{path.name}.lock")
     with _worded(lock):
-        database = sqlite3.connect(lock, timeout=PATIENCE)
+        database = sqlite3.connect(lock, timeout=patience)
     with closing(database):
         with _worded(lock):
             database.execute("BEGIN EXCLUSIVE")

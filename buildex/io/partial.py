@@ -2,6 +2,7 @@
 
 It lies beside its place, as `NAME.partial`, with one record per finished tile in
 `records/`. A record is written after the tile's image, so a tile with a record is done.
+One run at a time holds it: an empty file in it, `.run.lock`, is locked as long as the run lives.
 """
 
 from __future__ import annotations
@@ -10,14 +11,18 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from buildex.errors import OutputError
+from buildex.io.journal import alone
 
 PLAN = "plan.json"
 RECORDS = "records"
+LOCKED, LOCK = "run", ".run.lock"  # what `alone` is asked for, and the file that it makes
 
 
 def to_json(table: Any) -> bytes:
@@ -37,23 +42,37 @@ class Partial:
         self.final = final.absolute()
         self.path = self.final.with_name(f"{self.final.name}.partial")
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the folder for one run; it goes with the run if no tile is finished by then.
+
+        Raises:
+            OutputError: if another run holds it, or no run left what is there, or it cannot be
+                made.
+        """
+        self._make()
+        with alone(self.path / LOCKED, patience=0):
+            try:
+                yield
+            finally:
+                if not any((self.path / RECORDS).rglob("*.json")):
+                    self.discard()
+
     def start(self, plan: Mapping[str, Any]) -> bool:
-        """Make the folder, or take up the one that an interrupted run with the same plan left.
+        """Begin, or take up what an interrupted run with the same plan left; another's goes.
 
         Returns:
-            Whether there was one to continue.
+            Whether there was something to take up.
         """
         content = to_json(plan)
         known = self.path / PLAN
         if known.is_file() and known.read_bytes() == content:
             return True
-        shutil.rmtree(self.path, ignore_errors=True)
-        try:
-            self.path.mkdir()
-        except OSError as error:
-            raise OutputError(
-                f"`{self.path}` cannot be made: {error.strerror}", hint="write elsewhere"
-            ) from None
+        for path in self.path.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name != LOCK:
+                path.unlink()
         self.write(PLAN, content)
         return False
 
@@ -97,21 +116,58 @@ class Partial:
         self.write(f"{RECORDS}/{key}.json", to_json(record))
 
     def finish(self, files: Iterable[str]) -> None:
-        """Keep only the given files, and move the folder to its place, over an older one."""
-        wanted = {self.path / name for name in files}
+        """Keep only the given files, and move the folder to its place, over an older one.
+
+        Raises:
+            OutputError: if it cannot be moved; the older one stays then.
+        """
+        last = self.path / PLAN, self.path / LOCK
+        wanted = {*last, *(self.path / name for name in files)}
         for path in sorted(self.path.rglob("*"), reverse=True):
             if path.is_dir():
                 if not any(path.iterdir()):
                     path.rmdir()
             elif path not in wanted:
                 path.unlink()
-        old = self.final.with_name(f"{self.final.name}.old")
-        if self.final.exists():
-            shutil.rmtree(old, ignore_errors=True)
-            self.final.rename(old)
-        self.path.rename(self.final)
-        shutil.rmtree(old, ignore_errors=True)
+        try:
+            self._move()
+        except OSError as error:
+            raise OutputError(
+                f"`{self.final}` cannot be written: {error.strerror}", hint="write elsewhere"
+            ) from None
+        for path in last:
+            (self.final / path.name).unlink(missing_ok=True)
 
     def discard(self) -> None:
         """Remove the folder and all that is in it."""
         shutil.rmtree(self.path, ignore_errors=True)
+
+    def _make(self) -> None:
+        """Make the folder where there is none; one without a plan, but not empty, is not ours."""
+        try:
+            self.path.mkdir(exist_ok=True)
+            there = {path.name for path in self.path.iterdir()}
+        except OSError as error:
+            raise OutputError(
+                f"`{self.path}` cannot be made: {error.strerror}", hint="write elsewhere"
+            ) from None
+        if PLAN not in there and any(not name.startswith((PLAN, LOCK)) for name in there):
+            raise OutputError(
+                f"`{self.path}` is in the way, and no run of this command left it",
+                hint="move it, or write elsewhere",
+            )
+
+    def _move(self) -> None:
+        """Move the folder to its place; an older one goes when this one is there."""
+        with tempfile.TemporaryDirectory(
+            prefix=f".{self.final.name}-", dir=self.final.parent, ignore_cleanup_errors=True
+        ) as aside:
+            older = Path(aside) / self.final.name
+            if self.final.exists():
+                self.final.rename(older)
+            try:
+                self.path.rename(self.final)
+            except BaseException:
+                if older.exists():
+                    older.rename(self.final)
+                raise

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from buildex.errors import OutputError
@@ -8,8 +10,9 @@ from buildex.io.partial import Partial
 @pytest.fixture
 def partial(tmp_path):
     folder = Partial(tmp_path / "out")
-    folder.start({"options": 1})
-    return folder
+    with folder.held():
+        folder.start({"options": 1})
+        yield folder
 
 
 def test_a_run_with_the_same_plan_is_continued(partial):
@@ -58,10 +61,70 @@ def test_an_older_folder_is_replaced_as_a_whole(partial, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
 
 
+def test_what_only_bears_the_names_of_ours_is_left_alone(tmp_path):
+    (tmp_path / "out").mkdir()
+    mine = [tmp_path / "out.old" / "thesis.txt", tmp_path / "out.partial" / "thesis.txt"]
+    for path in mine:
+        path.parent.mkdir()
+        path.touch()
+    with pytest.raises(OutputError, match=r"out.partial` is in the way.*; move it"):
+        run(tmp_path)
+    assert all(path.exists() for path in mine)
+    mine[1].unlink()
+    run(tmp_path)
+    assert mine[0].exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "out.old"]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["new"]
+
+
+def run(folder):
+    partial = Partial(folder / "out")
+    with partial.held():
+        partial.start({})
+        partial.write("new", b"")
+        partial.put("a", {})
+        partial.finish(["new"])
+
+
+def test_an_older_folder_stays_where_the_new_one_cannot_be_moved(partial, tmp_path, monkeypatch):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "old").touch()
+    rename = Path.rename
+
+    def refuse(path, target):
+        if path == partial.path:
+            raise OSError(5, "Input/output error")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(OutputError, match=r"out` cannot be written: Input/output error"):
+        partial.finish([])
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["old"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "out.partial"]
+
+
+def test_two_runs_do_not_share_a_place(partial, tmp_path):
+    partial.put("a", {})
+    with pytest.raises(OutputError, match="in use by another run; wait"):
+        run(tmp_path)
+    assert partial.record("a") == {}
+
+
+def test_a_run_that_finished_nothing_leaves_nothing(tmp_path):
+    partial = Partial(tmp_path / "out")
+    with partial.held():
+        partial.start({})
+    assert not partial.path.exists()
+    with partial.held():
+        partial.start({})
+        partial.put("a/1_2", {})
+    assert partial.path.exists()
+
+
 def test_a_place_in_which_nothing_can_be_made_is_told(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="cannot be made"):
-        Partial(tmp_path / "file" / "out").start({})
+        run(tmp_path / "file")
 
 
 def test_outputs_are_checked(tmp_path):
