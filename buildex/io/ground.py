@@ -13,7 +13,8 @@ from scipy.ndimage import binary_dilation
 from buildex.geo.boxes import PixelBox
 from buildex.geo.grid import Grid
 from buildex.io.crs import reprojected
-from buildex.io.source import Source, opened
+from buildex.io.levels import coarsest, known, opened
+from buildex.io.source import Source
 from buildex.io.warp import border
 
 COARSEST = 64  # source pixels along the side of one of the overview, at most
@@ -30,8 +31,8 @@ class GroundMap:
     missed.
     """
 
-    def __init__(self, known: NDArray[np.bool_], own: Grid, grid: Grid) -> None:
-        self._known = binary_dilation(known, np.ones((3, 3), dtype=bool))
+    def __init__(self, cells: NDArray[np.bool_], own: Grid, grid: Grid) -> None:
+        self._known = binary_dilation(cells, np.ones((3, 3), dtype=bool))
         self._own, self._grid = own, grid
 
     @classmethod
@@ -43,22 +44,21 @@ class GroundMap:
             grid: the working grid in whose pixels it is asked.
         """
         with opened(source.path) as dataset:
-            factors = dataset.overviews(1)
+            overview = coarsest(dataset, COARSE, COARSEST)
             width, height = dataset.width, dataset.height
-        fitting = [k for k, factor in enumerate(factors) if COARSE <= factor <= COARSEST]
-        if not fitting:
+        if overview is None:
             return None
         try:
-            with opened(source.path, fitting[-1]) as coarse:
+            with opened(source.path, overview) as coarse:
                 side = -(-max(coarse.width, coarse.height) // MOST)
-                known = _cells(coarse, side)
+                cells = _cells(coarse, side)
                 across, down = side * width / coarse.width, side * height / coarse.height
         except RasterioError:
             return None  # the tiles themselves will tell what is wrong
         own = source.grid
         full = own.transform @ own.transform.scale(own.width / width, own.height / height)
-        cells = Grid(own.crs, full @ full.scale(across, down), known.shape[1], known.shape[0])
-        return cls(known, cells, grid)
+        coarse_grid = Grid(own.crs, full @ full.scale(across, down), cells.shape[1], cells.shape[0])
+        return cls(cells, coarse_grid, grid)
 
     def __call__(self, box: PixelBox) -> bool:
         """Whether there may be ground in a box of the working grid."""
@@ -72,14 +72,14 @@ class GroundMap:
 def _cells(dataset: Any, side: int) -> NDArray[np.bool_]:
     """Whether any pixel in each cell of `side` x `side` is valid; the mask is read in parts."""
     width, height = dataset.width, dataset.height
-    known = np.zeros((-(-height // side), -(-width // side)), dtype=bool)
+    cells = np.zeros((-(-height // side), -(-width // side)), dtype=bool)
     step = max(1, PART // side) * side
     for y in range(0, height, step):
         for x in range(0, width, step):
             window = Window(x, y, min(step, width - x), min(step, height - y))
-            part = dataset.dataset_mask(window=window) > 0
+            part = known(dataset, window)
             for axis in (0, 1):
                 part = np.logical_or.reduceat(part, range(0, part.shape[axis], side), axis=axis)
             row, col = y // side, x // side
-            known[row : row + part.shape[0], col : col + part.shape[1]] = part
-    return known
+            cells[row : row + part.shape[0], col : col + part.shape[1]] = part
+    return cells

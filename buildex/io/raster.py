@@ -30,7 +30,8 @@ from buildex.geo.boxes import PixelBox
 from buildex.geo.grid import Grid, snapped_grid
 from buildex.io import output
 from buildex.io.ground import GroundMap
-from buildex.io.source import Source, Stretch, damaged, describe, opened
+from buildex.io.levels import damaged, known, opened
+from buildex.io.source import Source, Stretch, describe
 from buildex.io.warp import flattened, ground_unit, source_box, warped
 
 __all__ = ["Mosaic", "Stretch", "encoded", "write_mosaic"]
@@ -226,19 +227,19 @@ class Mosaic:
         window = wanted.intersection(own.box)
         if window is None:
             return None
-        values, known = self._values(window)
-        if not known.any():
+        values, shown = self._values(window)
+        if not shown.any():
             return None
         how = Resampling.average if self._finer else Resampling.cubic
         source = own.crop(window)
-        if window == wanted and known.all():
+        if window == wanted and shown.all():
             colours = warped(values, source, target, how)
             valid = np.ones((target.height, target.width), dtype=bool)
         else:
-            weight = known[None].astype(np.float32)
+            weight = shown[None].astype(np.float32)
             weighted = warped(np.concatenate([values, weight]), source, target, how)
             colours = weighted[:3] / np.maximum(weighted[3:], 1e-3)
-            nearest = warped(known[None].astype(np.uint8), source, target, Resampling.nearest)
+            nearest = warped(shown[None].astype(np.uint8), source, target, Resampling.nearest)
             valid = nearest[0] > 0
         image = np.moveaxis(self.stretch(colours), 0, 2) * valid[..., None]
         return np.ascontiguousarray(image), valid
@@ -250,11 +251,11 @@ class Mosaic:
         window = Window(box.x0, box.y0, box.width, box.height)
         try:
             values = self._dataset.read(self._source.bands, window=window).astype(np.float32)
-            known = self._dataset.dataset_mask(window=window) > 0
+            shown = known(self._dataset, window)
         except RasterioError:
             raise damaged(self.path) from None
-        known = known & np.isfinite(values).all(axis=0)
-        return np.where(known, values, np.float32(0)), known
+        shown = shown & np.isfinite(values).all(axis=0)
+        return np.where(shown, values, np.float32(0)), shown
 
 
 def write_mosaic(path: str | Path, image: Pixels, grid: Grid, valid: Mask | None = None) -> None:

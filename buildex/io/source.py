@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import math
-import os
-import warnings
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rasterio
 from affine import Affine
 from numpy.typing import NDArray
 from rasterio.enums import ColorInterp
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from buildex.errors import CrsError, RasterError
 from buildex.geo.boxes import PixelBox
 from buildex.geo.grid import Grid
 from buildex.io import crs as systems
+from buildex.io.levels import coarsest, damaged, known, opened
 from buildex.io.warp import border, ground_unit
 
 Pixels = NDArray[np.uint8]
@@ -122,38 +119,6 @@ def describe(path: str, gsd: float, crs: str | None) -> Source:
         )
 
 
-def opened(path: str, overview: int | None = None) -> Any:
-    """A rasterio dataset, at full resolution or at an overview."""
-    local = not path.startswith("/vsi") and "://" not in path
-    if local and not Path(path).is_file():
-        raise RasterError(f"no file `{path}`", hint="check the path of the mosaic")
-    if local and os.path.getsize(path) == 0:
-        raise RasterError(f"`{path}` is empty: 0 bytes", hint="copy or download it again")
-    options = {} if overview is None else {"overview_level": overview}
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            return rasterio.open(path, **options)
-    except RasterioError:
-        raise RasterError(
-            f"`{path}` is not a raster that GDAL can open, or is cut short",
-            hint="check it with `gdalinfo`, or copy it again",
-        ) from None
-
-
-def damaged(path: str) -> RasterError:
-    """The error for a file whose pixels cannot be read."""
-    if "://" in path or path.startswith("/vsi"):
-        return RasterError(
-            f"`{path}` cannot be read: the connection broke, or the file is damaged",
-            hint="run the same command again: what it has done is kept where it can be",
-        )
-    return RasterError(
-        f"`{path}` cannot be read: it is damaged or cut short",
-        hint="check it with `gdalinfo -checksum`, or copy it again",
-    )
-
-
 def valid_bounds(path: str, crs: str | None = None) -> tuple[float, float, float, float]:
     """West, south, east, north in degrees around the pixels of a raster that are valid.
 
@@ -168,12 +133,12 @@ def valid_bounds(path: str, crs: str | None = None) -> tuple[float, float, float
         scale = max(1.0, max(grid.width, grid.height) / SAMPLE_SIDE)
         shape = math.ceil(grid.height / scale), math.ceil(grid.width / scale)
         try:
-            known = dataset.dataset_mask(out_shape=shape) > 0
+            shown = known(dataset, shape=shape)
         except RasterioError:
             raise damaged(path) from None
-    if not known.any():
+    if not shown.any():
         raise RasterError(f"`{path}` has no valid pixel", hint="check its mask and nodata value")
-    rows, cols = (np.flatnonzero(known.any(axis=axis)) for axis in (1, 0))
+    rows, cols = (np.flatnonzero(shown.any(axis=axis)) for axis in (1, 0))
     step_x, step_y = grid.width / shape[1], grid.height / shape[0]
     box = PixelBox(
         max(0, math.floor((cols[0] - 1) * step_x)),
@@ -238,14 +203,13 @@ def _rgb_bands(dataset: Any, path: str) -> tuple[int, ...]:
 
 def _overview(dataset: Any, full: Grid, ratio: float) -> tuple[int | None, Grid]:
     """The coarsest overview that is still twice as fine as the grid, and its own grid."""
-    factors = dataset.overviews(1)
-    fitting = [i for i, factor in enumerate(factors) if factor * 2 <= ratio * 1.01]
-    if not fitting:
+    overview = coarsest(dataset, 1, ratio * 1.01 / 2)
+    if overview is None:
         return None, full
-    with opened(dataset.name, fitting[-1]) as coarse:
+    with opened(dataset.name, overview) as coarse:
         width, height = coarse.width, coarse.height
     scale = Affine.scale(full.width / width, full.height / height)
-    return fitting[-1], Grid(full.crs, full.transform @ scale, width, height)
+    return overview, Grid(full.crs, full.transform @ scale, width, height)
 
 
 def _estimated(path: str, bands: tuple[int, ...]) -> Stretch:
@@ -268,18 +232,17 @@ def _sample(dataset: Any, bands: tuple[int, ...]) -> NDArray[np.float64]:
     through; else spots, unless hardly any of them shows ground.
     """
     longest = max(dataset.width, dataset.height)
-    factors = dataset.overviews(1)
-    fitting = [k for k, factor in enumerate(factors) if factor * SAMPLE_SIDE <= longest]
-    finest = factors[fitting[-1]] if fitting else 1
+    overview = coarsest(dataset, 1, longest / SAMPLE_SIDE)
+    finest = 1 if overview is None else dataset.overviews(1)[overview]
     if longest > WHOLE_SIDE * finest:
-        with opened(dataset.name, fitting[-1] if fitting else None) as level:
-            spots = [_known(level, bands, spot) for spot in _spots(level)]
+        with opened(dataset.name, overview) as level:
+            spots = [_values(level, bands, spot) for spot in _spots(level)]
         sample = np.concatenate(spots, axis=1)
         if sample.shape[1] >= len(spots) * SPOT**2 / 16:
             return sample
     scale = max(1.0, longest / SAMPLE_SIDE)
     shape = max(1, round(dataset.height / scale)), max(1, round(dataset.width / scale))
-    return _known(dataset, bands, shape=shape)
+    return _values(dataset, bands, shape=shape)
 
 
 def _spots(dataset: Any) -> list[Window]:
@@ -299,7 +262,7 @@ def _starts(length: int, block: int) -> list[int]:
     return starts
 
 
-def _known(
+def _values(
     dataset: Any,
     bands: tuple[int, ...],
     window: Window | None = None,
@@ -308,6 +271,6 @@ def _known(
     """The values (3, N) of the valid pixels of a window, or of all, at a shape."""
     whole = None if shape is None else (len(bands), *shape)
     values = dataset.read(bands, window=window, out_shape=whole).astype(np.float64)
-    known = dataset.dataset_mask(window=window, out_shape=shape) > 0
-    found: NDArray[np.float64] = values[:, known & np.isfinite(values).all(axis=0)]
+    there = known(dataset, window, shape) & np.isfinite(values).all(axis=0)
+    found: NDArray[np.float64] = values[:, there]
     return found

@@ -319,6 +319,80 @@ def test_what_shows_no_ground_is_not_valid(tmp_path, kind, dtype, gsd):
         assert np.abs(image[:, 50:] - wanted).max() <= 2
 
 
+def with_mask(path, way: str):
+    """20 x 20 m at 5 cm with overviews, whose left quarter a mask hides, kept in some way."""
+    transform, side = transform_of(0.05), 400
+    bands = as_bytes(picture(transform, side, side))
+    hidden = np.zeros((side, side), bool)
+    hidden[:, : side // 4] = True
+    if way == "in bands":
+        bands, options = transparent("alpha", bands)
+        write_raster(path, bands, transform, **options)
+    else:
+        mask = {} if way == "made later" else {"mask": ~hidden}
+        write_raster(path, bands, transform, **mask)
+    beside = way == "overviews beside"
+    with rasterio.Env(TIFF_USE_OVR=beside), rasterio.open(path, "r+") as file:
+        file.build_overviews([2, 4, 8], rasterio.enums.Resampling.average)
+    if way == "made later":
+        with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(path, "r+") as file:
+            file.write_mask(~hidden)
+    return virtual(path) if way == "virtual" else path
+
+
+def virtual(path):
+    """A VRT with a mask band and overviews of its own, without one."""
+    with rasterio.open(path) as file:
+        width, height, place = file.width, file.height, file.transform.to_gdal()
+    one = (
+        "<SimpleSource><SourceFilename relativeToVRT='1'>" + path.name + "</SourceFilename>"
+        "<SourceBand>{}</SourceBand></SimpleSource></VRTRasterBand>"
+    )
+    bands = "".join(
+        f"<VRTRasterBand dataType='Byte' band='{band}'>{one.format(band)}" for band in (1, 2, 3)
+    )
+    mask = f"<MaskBand><VRTRasterBand dataType='Byte'>{one.format('mask,1')}</MaskBand>"
+    text = f"<VRTDataset rasterXSize='{width}' rasterYSize='{height}'><SRS>{UTM}</SRS>"
+    text += f"<GeoTransform>{', '.join(map(str, place))}</GeoTransform>{bands}{mask}</VRTDataset>"
+    out = path.with_suffix(".vrt")
+    out.write_text(text)
+    with rasterio.open(out, "r+") as file:
+        file.build_overviews([2, 4, 8], rasterio.enums.Resampling.average)
+    assert out.with_suffix(".vrt.ovr").exists()
+    return out
+
+
+@pytest.mark.parametrize(
+    "way", ["in bands", "with overviews", "overviews beside", "made later", "virtual"]
+)
+@pytest.mark.parametrize("gsd", [0.05, 0.2, 0.4])
+def test_a_mask_hides_the_same_whatever_overviews_there_are(tmp_path, way, gsd):
+    with Mosaic.open(with_mask(tmp_path / "m.tif", way), gsd=gsd) as mosaic:
+        side = round(20 / gsd)
+        image, valid = mosaic.read(PixelBox(0, 0, side, side))
+        there = mosaic.ground_map()
+    assert not valid[:, : side // 4].any()
+    assert valid[:, side // 4 :].all()
+    assert not image[~valid].any()
+    if way in ("in bands", "with overviews"):
+        assert there is not None
+        assert (mosaic._source.overview is not None) == (gsd > 0.05)
+    assert there is None or not there(PixelBox(0, 0, side // 8, side))
+
+
+@pytest.mark.parametrize("nodata", [0, 255])
+def test_a_nodata_value_beside_an_alpha_band_turns_nothing_round(tmp_path, nodata):
+    bands, options = transparent("alpha", as_bytes(picture(transform_of(0.1), 200, 200)))
+    bands[:3, :, 180:] = nodata
+    path = write_raster(tmp_path / "m.tif", bands, transform_of(0.1), nodata=nodata, **options)
+    _, valid = Mosaic.open(path).read(PixelBox(0, 0, 200, 200))
+    assert valid[:, 50:180].all()
+    assert not valid[:, :50].any()
+    assert not valid[:, 180:].any()
+    west, _, east, _ = source.valid_bounds(str(path))
+    assert (east - west) * 111_320 * np.cos(np.radians(6)) == pytest.approx(13, abs=0.5)
+
+
 def test_a_dark_band_is_not_nodata(tmp_path):
     bands = np.full((3, 40, 40), 100, np.uint8)
     bands[0] = 0
