@@ -18,6 +18,7 @@ from typing import Any, Literal, NamedTuple
 from buildex.config import Track, silent
 from buildex.errors import ConfigError, OutputError, RasterError
 from buildex.geo.splits import GroundTile, assign, parse_split
+from buildex.io.crs import WGS84, reprojected
 from buildex.io.cutter import CutRules, Cutter, Job, cut_all
 from buildex.io.dataset import INDEX
 from buildex.io.output import check_output
@@ -33,6 +34,7 @@ from buildex.io.scenes import (
 )
 from buildex.io.stac import read_catalog
 from buildex.io.vector import RepairCounts
+from buildex.io.warp import border
 from buildex.io.writer import CutTile, write_dataset
 
 Labels = str | Path | Sequence[str | Path] | None
@@ -275,8 +277,10 @@ def _placed(scenes: Sequence[LabelledScene], config: TileConfig) -> list[_Place]
             jobs.append(Job(index, place.row, place.col))
             touching.append(indices)
             keys = frozenset(scene.keys[i] for i in indices)
-            bounds = grid.crop(place.box).bounds
-            ground.append(GroundTile(scene.scene.name, grid.crs, bounds, keys))
+            own = grid.crop(place.box)
+            corners = reprojected(own.to_ground(border(own.box, 1)), grid.crs, WGS84)
+            around = tuple((lon, lat) for lon, lat in corners.tolist())
+            ground.append(GroundTile(scene.scene.name, own.bounds, around, keys))
     splits = assign(parse_split(config.split), ground, config.block, config.guard)
     return [_Place(*row) for row in zip(jobs, splits, touching, strict=True)]
 

@@ -3,6 +3,7 @@ import math
 from pathlib import Path
 
 import numpy as np
+import pyproj
 import pytest
 import rasterio
 import shapely
@@ -22,9 +23,9 @@ from buildex.errors import (
 )
 from buildex.geo.boxes import PixelBox
 from buildex.geo.footprints import Footprints
-from buildex.io import cutter
+from buildex.io import cutter, scenes
 from buildex.io.dataset import Dataset
-from buildex.io.vector import write_footprints
+from buildex.io.vector import read_footprints, write_footprints
 from buildex.tiling import TileConfig, _quota, tile
 from tests.io.made import HOUSES, ORIGIN, UTM, houses, picture, write_raster, write_scene
 
@@ -295,6 +296,36 @@ def test_splits_share_no_pixel_and_no_building(tmp_path):
     (scene,) = dataset.scenes
     own, other = ({b.id for b in scene.buildings(split)} for split in ("train", "val"))
     assert own.isdisjoint(other)
+
+
+@pytest.mark.parametrize("crs", ["EPSG:32737+5773", "EPSG:32736", "EPSG:21037"])
+def test_a_flight_over_the_same_houses_does_not_leak_whatever_its_crs(tmp_path, crs):
+    here, there = write_scene(tmp_path / "here"), tmp_path / "there.tif"
+    name = "EPSG:32737" if "+" in crs else crs
+    move = pyproj.Transformer.from_crs(UTM, name, always_xy=True)
+    place = Affine.translation(*move.transform(*ORIGIN)) @ Affine.scale(0.1, -0.1)
+    pixels = np.rint(picture(place, 400, 270, name)).astype(np.uint8)
+    write_raster(there, pixels, place, crs)
+    far = write_scene(tmp_path / "far")
+    with rasterio.open(far, "r+") as file:
+        file.transform = Affine.translation(1000, 0) @ file.transform
+    config = TileConfig(**SMALL, split="scene:here")
+    report = tile([here, there, far], labels_of(here), tmp_path / "out", config)
+    dataset = Dataset.open(tmp_path / "out")
+    assert {t.scene for t in dataset.tiles("val")} == {"here"}
+    assert {t.scene for t in dataset.tiles("train")} == {"far"}
+    assert report.skipped["guard"] > 0
+
+
+@pytest.mark.parametrize("crs", ["EPSG:32737", "EPSG:32736", "EPSG:21037"])
+def test_a_building_is_the_same_in_any_crs(tmp_path, crs):
+    write_footprints(tmp_path / "houses.gpkg", houses())
+    keys = [
+        scenes._keys(read_footprints(tmp_path / "houses.gpkg", target_crs=target)[0])
+        for target in (UTM, crs)
+    ]
+    assert keys[0] == keys[1]
+    assert len(set(keys[0])) == len(HOUSES)
 
 
 def test_a_scene_without_labels_beside_others_is_told(tmp_path):

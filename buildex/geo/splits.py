@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 from buildex.errors import ConfigError
 
 Bounds = tuple[float, float, float, float]
+Corners = tuple[tuple[float, float], ...]
 
+EARTH = 6_378_137.0  # metres: radius of the Mercator projection's sphere
 NAMES = ("train", "val", "test")
 
 
@@ -42,14 +44,14 @@ class GroundTile:
 
     Attributes:
         scene: name of its scene.
-        crs: metric CRS of its bounds; tiles of different CRSs are taken to lie far apart.
-        bounds: min x, min y, max x, max y in metres.
+        bounds: min x, min y, max x, max y in metres of the scene's own CRS.
+        corners: longitude and latitude of its four corners, which are comparable between scenes.
         buildings: what tells the buildings that touch it apart from all others.
     """
 
     scene: str
-    crs: str
     bounds: Bounds
+    corners: Corners
     buildings: frozenset[str] = frozenset()
 
 
@@ -140,16 +142,20 @@ def _chosen_blocks(tiles: Sequence[GroundTile], share: float, block: float) -> N
 def _near(
     tiles: Sequence[GroundTile], judging: NDArray[np.bool_], guard: float
 ) -> NDArray[np.bool_]:
-    """Tiles that come within the guard of a judging tile, or overlap it."""
+    """Tiles that come within the guard of a judging tile, or overlap it.
+
+    Compared in Mercator, which knows no zones and is as good as true around a tile, but for its
+    scale: by the latitude, and 1 % more, as the Earth is no sphere.
+    """
+    lon, lat = np.radians(np.array([tile.corners for tile in tiles], dtype=float)).transpose(
+        2, 0, 1
+    )
+    shapes = shapely.polygons(np.stack([EARTH * lon, EARTH * np.arcsinh(np.tan(lat))], axis=2))
+    # Tiles that only touch lie at a distance of rounding, which is less than any guard.
+    reach = max(1.01 * guard, 1e-3) / np.cos(lat).min(axis=1)
+    found = shapely.STRtree(shapes[judging]).query(shapes, predicate="dwithin", distance=reach)
     near = np.zeros(len(tiles), dtype=bool)
-    shapes = shapely.box(*np.array([tile.bounds for tile in tiles], dtype=float).T)
-    for crs in sorted({tile.crs for tile in tiles}):
-        here = np.array([tile.crs == crs for tile in tiles])
-        mine, judges = np.flatnonzero(here), np.flatnonzero(here & judging)
-        tree = shapely.STRtree(shapes[judges])
-        # Tiles that only touch lie at distance 0, which is less than any guard.
-        found = tree.query(shapes[mine], predicate="dwithin", distance=max(guard, 1e-6))
-        near[mine[np.unique(found[0])]] = True
+    near[found[0]] = True
     return near
 
 

@@ -19,13 +19,13 @@ GEOD = pyproj.Geod(ellps="WGS84")
 
 
 def parsed(crs: str, where: str = "`--crs`") -> pyproj.CRS:
-    """The CRS that an authority code, WKT or PROJ string means.
+    """The CRS that an authority code, WKT or PROJ string means; heights are left out of it.
 
     Raises:
         CrsError: if it means none.
     """
     try:
-        return pyproj.CRS.from_user_input(crs)
+        return pyproj.CRS.from_user_input(crs).to_2d()
     except CRSError:
         raise CrsError(
             f"{where} names no known coordinate reference system: `{crs[:60]}`",

@@ -17,6 +17,7 @@ from buildex.errors import ConfigError, VectorError
 from buildex.geo.footprints import Footprints
 from buildex.geo.grid import Grid
 from buildex.geo.tiles import TilePlace, cover
+from buildex.io.crs import WGS84, reprojected
 from buildex.io.cutter import Scene
 from buildex.io.layer_names import parted
 from buildex.io.raster import Mosaic
@@ -181,10 +182,10 @@ def _corners(place: TilePlace) -> tuple[int, int, int, int]:
 
 
 def _keys(footprints: Footprints) -> list[str]:
-    return [
-        hashlib.sha256(footprints.crs.encode() + shape).hexdigest()
-        for shape in shapely.to_wkb(footprints.polygons)
-    ]
+    """What tells buildings apart in any CRS: their middles in degrees, to a decimetre."""
+    middles = shapely.get_coordinates(shapely.centroid(footprints.polygons))
+    degrees = reprojected(middles, footprints.crs, WGS84)
+    return [f"{lon:.6f} {lat:.6f}" for lon, lat in degrees.tolist()]
 
 
 def _in_pixels(geometry: shapely.Geometry, grid: Grid) -> shapely.Geometry:

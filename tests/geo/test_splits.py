@@ -1,4 +1,5 @@
 import numpy as np
+import pyproj
 import pytest
 import shapely
 from hypothesis import given, settings
@@ -7,7 +8,16 @@ from hypothesis import strategies as st
 from buildex.errors import ConfigError
 from buildex.geo.splits import GroundTile, SplitRule, assign, parse_split
 
-UTM = "EPSG:32737"
+UTM, ORIGIN = "EPSG:32737", (530_000.0, 9_320_000.0)
+
+
+def ground(scene, bounds, buildings=frozenset(), crs=UTM, origin=ORIGIN) -> GroundTile:
+    """A tile at bounds in metres from an origin."""
+    corners = shapely.get_coordinates(shapely.box(*bounds))[:4] + np.array(origin)
+    move = pyproj.Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
+    return GroundTile(
+        scene, tuple(bounds), tuple(zip(*move.transform(*corners.T), strict=True)), buildings
+    )
 
 
 def town(columns: int, rows: int, *, step: float = 40.0, size: float = 50.0, seed: int = 0):
@@ -23,7 +33,7 @@ def town(columns: int, rows: int, *, step: float = 40.0, size: float = 50.0, see
             x, y = col * step, row * step
             frame = shapely.box(x, y, x + size, y + size)
             touching = frozenset(name for name, house in houses if house.intersects(frame))
-            tiles.append(GroundTile("town", UTM, frame.bounds, touching))
+            tiles.append(ground("town", frame.bounds, touching))
     return tiles
 
 
@@ -56,10 +66,10 @@ def test_no_ground_and_no_building_on_both_sides(columns, rows, share, block, gu
 def test_a_building_that_reaches_over_the_guard_drops_the_training_tile():
     long = frozenset({"long hall"})
     tiles = [
-        GroundTile("a", UTM, (0, 0, 50, 50), long),
-        GroundTile("a", UTM, (100, 0, 150, 50), long),
-        GroundTile("a", UTM, (300, 0, 350, 50)),
-        GroundTile("b", UTM, (150, 60, 200, 110), long),
+        ground("a", (0, 0, 50, 50), long),
+        ground("a", (100, 0, 150, 50), long),
+        ground("a", (300, 0, 350, 50)),
+        ground("b", (150, 60, 200, 110), long),
     ]
     assert assign(SplitRule(scenes=("b",)), tiles, guard=5) == [None, None, "train", "val"]
 
@@ -71,11 +81,30 @@ def test_blocks_hold_about_the_share_of_the_tiles():
 
 def test_scenes_that_show_the_same_ground_do_not_leak():
     tiles = [
-        GroundTile("a", UTM, (0, 0, 50, 50)),
-        GroundTile("b", UTM, (10, 10, 60, 60)),
-        GroundTile("b", UTM, (500, 10, 550, 60)),
+        ground("a", (0, 0, 50, 50)),
+        ground("b", (10, 10, 60, 60)),
+        ground("b", (500, 10, 550, 60)),
     ]
     assert assign(SplitRule(scenes=("a",)), tiles) == ["val", None, "train"]
+
+
+@pytest.mark.parametrize("latitude", [-1.0, 52.0, 68.0])
+def test_the_guard_is_kept_between_scenes_of_different_zones(latitude):
+    """Two flights around 36 degrees east, where zones 36 and 37 meet."""
+    zones = [f"EPSG:{(32600 if latitude > 0 else 32700) + zone}" for zone in (36, 37)]
+    moves = [pyproj.Transformer.from_crs("EPSG:4326", zone, always_xy=True) for zone in zones]
+    west, east = (move.transform(36.0, latitude) for move in moves)
+    tiles = [
+        ground("a", (0, 0, 50, 50), crs=zones[0], origin=west),
+        *(ground("b", (x, 0, x + 50, 50), crs=zones[1], origin=east) for x in (10, 68, 76, 300)),
+    ]
+    assert assign(SplitRule(scenes=("a",)), tiles, guard=20) == [
+        "val",
+        None,
+        None,
+        "train",
+        "train",
+    ]
 
 
 def test_all_tiles_may_go_to_one_split():
@@ -84,8 +113,7 @@ def test_all_tiles_may_go_to_one_split():
 
 def test_the_split_does_not_depend_on_the_order_of_scenes():
     tiles = town(8, 8)
-    other = [GroundTile("other", UTM, t.bounds, t.buildings) for t in tiles]
-    far = [GroundTile(t.scene, UTM, tuple(np.array(t.bounds) + 1e5), frozenset()) for t in other]
+    far = [ground("other", t.bounds, origin=np.array(ORIGIN) + 1e5) for t in tiles]
     rule = SplitRule(share=0.2)
     there, back = assign(rule, tiles + far), assign(rule, far + tiles)
     assert there == back[64:] + back[:64]

@@ -13,6 +13,12 @@ def test_the_easting_comes_first():
     assert point[0] == pytest.approx([500_000, 9_336_800], abs=300)
 
 
+@pytest.mark.parametrize("crs", ["EPSG:32737+5773", "EPSG:32737"])
+def test_heights_are_left_out(crs):
+    wkt = pyproj.CRS(crs).to_wkt("WKT1_GDAL")
+    assert named(parsed(crs)) == named(parsed(wkt)) == "EPSG:32737"
+
+
 def test_there_and_back_is_the_same_point():
     points = np.array([[85.5, 27.6], [85.6, 27.7]])
     there = reprojected(points, "EPSG:4326", "EPSG:32645")
