@@ -408,6 +408,13 @@ def write_far(folder: Path) -> Path:
     return folder / "far.gpkg"
 
 
+def write_untagged(folder: Path) -> Path:
+    there = houses()
+    columns = {"osm_id": np.arange(5), "building": np.array(["no"] * 5, dtype=object)}
+    write_footprints(folder / "untagged.gpkg", Footprints(there.polygons, UTM, columns))
+    return folder / "untagged.gpkg"
+
+
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
@@ -419,6 +426,7 @@ def write_far(folder: Path) -> Path:
         ({"labels": lambda _: None}, ConfigError, "no labels are given; add `--labels"),
         ({"labels": lambda _: "none.gpkg"}, VectorError, "no file"),
         ({"labels": write_far}, VectorError, "do not overlap the mosaic; check"),
+        ({"labels": write_untagged}, VectorError, "have no building: .*tag `building` counts"),
         ({"aoi": write_far}, VectorError, "does not overlap"),
         ({"name": ("a", "b")}, ConfigError, "`--name` is given 2 times for 1 mosaics"),
         ({"split": "scene:nowhere"}, ConfigError, "not there; scenes are village"),

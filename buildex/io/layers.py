@@ -119,9 +119,16 @@ def _parquet(path: str) -> Table:
             f"`{path}` cannot be read: {error}", hint="give a GeoParquet file"
         ) from None
     names = [name for name in frame.columns if name != frame.geometry.name]
-    columns = {str(name): frame[name].to_numpy() for name in names}
+    columns = {str(name): _plain(frame[name]) for name in names}
     named = None if frame.crs is None else systems.named(frame.crs)
     return Table(np.asarray(frame.geometry.array), named, columns)
+
+
+def _plain(column: pandas.Series) -> NDArray[Any]:
+    """A column as numpy has it: what is missing is None, or not a number among floats."""
+    if pandas.api.types.is_extension_array_dtype(column.dtype) and column.hasnans:
+        column = column.astype(object).where(column.notna(), None)
+    return np.asarray(column.to_numpy())
 
 
 def _csv(path: str, crs: str, target: str | None, bbox: Bounds | None) -> Table:

@@ -102,7 +102,8 @@ def read_scenes(files: Sequence[SceneFiles], tiling: TilingGrid) -> list[Labelle
     """Open all mosaics and read their labels.
 
     Raises:
-        VectorError: if the labels lie on none of their mosaics, or an area outside its own.
+        VectorError: if the labels have no building or lie on none of their mosaics, or an area
+            outside its own.
     """
     names: list[str] = []
     scenes = []
@@ -112,11 +113,22 @@ def read_scenes(files: Sequence[SceneFiles], tiling: TilingGrid) -> list[Labelle
     for labels in {file.labels for file in files}:
         own = [s for f, s in zip(files, scenes, strict=True) if f.labels == labels]
         if not any(scene.keys for scene in own):
-            raise VectorError(
-                f"labels `{labels}` do not overlap the mosaic",
-                hint="check that it has buildings, that both lie in the same place, and their CRS",
-            )
+            raise _missed(labels, [scene.counts for scene in own])
     return scenes
+
+
+def _missed(labels: str, counts: Sequence[RepairCounts]) -> VectorError:
+    """The error for labels of which none lies on a mosaic."""
+    read = sum(count.read for count in counts)
+    if read and read == sum(count.no_building for count in counts):
+        return VectorError(
+            f"labels `{labels}` have no building: their columns call each feature something else",
+            hint="of OpenStreetMap's layers only what has a tag `building` counts; keep its column",
+        )
+    return VectorError(
+        f"labels `{labels}` do not overlap the mosaic",
+        hint="check that it has buildings, that both lie in the same place, and their CRS",
+    )
 
 
 def _read_scene(files: SceneFiles, name: str, tiling: TilingGrid) -> LabelledScene:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import json
 import re
+from collections import ChainMap
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -27,6 +29,9 @@ OSM_IDS = frozenset(
      "element_type"}
 )  # fmt: skip
 ELEMENT = re.compile(r"(node|way|relation)/-?\d+$")
+OWN = {"building": "building", "building:part": "building:part", "building_part": "building:part"}
+PACKED = ("tags", "other_tags")
+PAIRS = (list, tuple, np.ndarray)
 STORE = re.compile(r'"(building(?::part)?)"=>"([^"]*)"')
 
 
@@ -90,40 +95,33 @@ def _from_osm(columns: Columns) -> bool:
 
 
 def _tagged(columns: Columns) -> Kinds | None:
-    """By tags, each in its own column or several in one."""
-    if "tags" in columns:
-        return _as_kinds(kind(_parsed(text)) for text in columns["tags"])
-    part = next((name for name in ("building:part", "building_part") if name in columns), None)
-    packed = columns.get("other_tags")
-    if "building" not in columns and part is None and packed is None:
-        return None
-    length = len(next(iter(columns.values())))
-    nothing = np.array([None] * length, dtype=object)
-    rows = zip(
-        columns.get("building", nothing),
-        nothing if part is None else columns[part],
-        nothing if packed is None else packed,
-        strict=True,
-    )
-    return _as_kinds(
-        kind({"building": whole, "building:part": piece, **_unpacked(rest)})
-        for whole, piece, rest in rows
-    )
+    """By tags, some in columns of their own, others packed into one; of the former first."""
+    told = [map(partial(_own, tag), columns[name]) for name, tag in OWN.items() if name in columns]
+    told += [map(_unpacked, columns[name]) for name in PACKED if name in columns]
+    return _as_kinds(kind(ChainMap(*row)) for row in zip(*told, strict=True)) if told else None
 
 
-def _parsed(text: object) -> dict[str, object]:
-    """Tags as a table; some writers nest them as JSON."""
-    if isinstance(text, str):
+def _own(tag: str, value: object) -> dict[str, object]:
+    """What a column of its own says of a tag: nothing where it has no value."""
+    return {} if _missing(value) or str(value) == "" else {tag: value}
+
+
+def _unpacked(packed: object) -> dict[str, object]:
+    """Tags from a table, its JSON, pairs, or the text of an hstore such as GDAL's `other_tags`.
+
+    Of text that is not JSON only the tags that matter here.
+    """
+    table = packed
+    if isinstance(packed, str):
         try:
-            text = json.loads(text)
+            table = json.loads(packed)
         except ValueError:
-            return {}
-    return dict(text) if isinstance(text, Mapping) else {}
-
-
-def _unpacked(text: object) -> dict[str, object]:
-    """The tags that matter of GDAL's `other_tags`."""
-    return dict(STORE.findall(text)) if isinstance(text, str) else {}
+            table = STORE.findall(packed)
+    if isinstance(table, PAIRS):
+        table = {
+            str(pair[0]): pair[1] for pair in table if isinstance(pair, PAIRS) and len(pair) == 2
+        }
+    return dict(table) if isinstance(table, Mapping) else {}
 
 
 def _missing(value: object) -> bool:

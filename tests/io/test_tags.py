@@ -10,6 +10,7 @@ from typing import Any
 
 import geopandas
 import numpy as np
+import pandas
 import pyogrio
 import pytest
 import shapely
@@ -68,6 +69,55 @@ def test_geojson_of_osmtogeojson_with_nested_tags(tmp_path):
         ids=("way/1", "way/2"),
     )
     assert places(path) == [0]
+
+
+@pytest.mark.parametrize(
+    "packed",
+    [
+        '"building"=>"yes", "name"=>"a b"',
+        json.dumps({"building": "yes"}),
+        {"building": "yes"},
+        [("building", "yes"), ("name", "a b")],
+        np.array([["building", "yes"]], dtype=object),
+    ],
+)
+@pytest.mark.parametrize("column", ["tags", "other_tags"])
+def test_tags_count_in_columns_of_their_own_and_packed(column, packed):
+    """Of osm2pgsql, whose table has both: what has a column may be left out of `tags`."""
+    table = {
+        "osm_id": [1, 2, 3, 4, 5],
+        "building": ["yes", "", None, float("nan"), "no"],
+        "building:part": [None, None, "yes", None, None],
+        column: ['"height"=>"3"', packed, None, {}, None],
+    }
+    columns = {}
+    for name, values in table.items():
+        columns[name] = np.empty(5, dtype=object)
+        columns[name][:] = values
+    found = tags.kinds(columns)
+    assert found.tolist() == [tags.BUILDING, tags.BUILDING, tags.PART, tags.OTHER, tags.OTHER]
+
+
+def test_what_is_missing_in_a_nullable_column_claims_nothing(tmp_path):
+    frame = geopandas.GeoDataFrame(
+        {
+            "osm_id": pandas.array([1, 2, None], dtype="Int64"),
+            "building": pandas.array(["yes", None, "no"], dtype="string"),
+        },
+        geometry=[square(0), square(20), square(40)],
+        crs="EPSG:4326",
+    )
+    frame.to_parquet(tmp_path / "osm.parquet")
+    assert places(tmp_path / "osm.parquet") == [0]
+    nullable = overture()
+    for name, kind in {
+        "is_underground": "boolean",
+        "building_id": "string",
+        "type": "string",
+    }.items():
+        nullable[name] = nullable[name].astype(kind)
+    nullable.to_parquet(tmp_path / "overture.parquet")
+    assert places(tmp_path / "overture.parquet") == [0, 40]
 
 
 def test_geojson_of_osmnx(tmp_path):
