@@ -26,6 +26,7 @@ POLYGONS = ("Polygon", "MultiPolygon", "Unknown", "GeometryCollection", "CurvePo
 CSV = (".csv", ".csv.gz")
 WKT_COLUMNS = ("geometry", "wkt", "geom", "the_geom")
 COPYRIGHT = re.compile(r'"(?:copyright|attribution)"\s*:\s*("(?:[^"\\]|\\.)*")')
+ANY_BYTES = "ISO-8859-1"  # which knows each byte, and is right for most of western Europe
 CHUNK = 200_000  # rows of a table of text that are held at once
 
 
@@ -45,7 +46,14 @@ class Table(NamedTuple):
     doubled: int = 0
 
 
-def read_table(path: str, crs: str | None, target: str | None, bbox: Bounds | None) -> Table:
+def read_table(
+    path: str,
+    crs: str | None,
+    target: str | None,
+    bbox: Bounds | None,
+    *,
+    attributes: bool = True,
+) -> Table:
     """Read a layer.
 
     Args:
@@ -54,6 +62,7 @@ def read_table(path: str, crs: str | None, target: str | None, bbox: Bounds | No
         crs: the CRS of a file that names none.
         target: the CRS of `bbox`; the file's own where None.
         bbox: what lies outside may be left out.
+        attributes: whether columns are wanted; they may be there all the same.
 
     Raises:
         VectorError: if the file is missing or unreadable, or it is not clear which layer is
@@ -72,11 +81,15 @@ def read_table(path: str, crs: str | None, target: str | None, bbox: Bounds | No
         return _parquet(name)
     if name.endswith(CSV):
         return _csv(name, crs or systems.WGS84, target, bbox)
-    return _gdal(name, layer, crs, (target, bbox))
+    return _gdal(name, layer, crs, (target, bbox), None if attributes else [])
 
 
 def _gdal(
-    name: str, layer: str, crs: str | None, wanted: tuple[str | None, Bounds | None]
+    name: str,
+    layer: str,
+    crs: str | None,
+    wanted: tuple[str | None, Bounds | None],
+    fields: list[str] | None,
 ) -> Table:
     target, bbox = wanted
     try:
@@ -86,7 +99,11 @@ def _gdal(
         if bbox is not None and (info["crs"] or crs):
             source = str(info["crs"] or crs)
             window = bounds_in(bbox, target or source, source)
-        meta, _, geometry, fields = pyogrio.raw.read(name, layer=layer, bbox=window)
+        how = {"layer": layer, "bbox": window, "columns": fields}
+        try:
+            meta, _, geometry, values = pyogrio.raw.read(name, **how)
+        except UnicodeDecodeError:  # such as a `.dbf` that its `.cpg` says another encoding of
+            meta, _, geometry, values = pyogrio.raw.read(name, **how, encoding=ANY_BYTES)
     except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError) as error:
         said = str(error).partition("; It might help")[0]  # of drivers, which no one here names
         raise VectorError(
@@ -94,7 +111,7 @@ def _gdal(
         ) from None
     if geometry is None:
         raise VectorError(f"`{name}` has no geometries", hint="give a layer of building polygons")
-    columns = dict(zip((str(field) for field in meta["fields"]), fields, strict=True))
+    columns = dict(zip((str(field) for field in meta["fields"]), values, strict=True))
     credit = _copyright(name)
     if credit and "credit" not in columns:
         columns["credit"] = np.full(len(geometry), credit, dtype=object)

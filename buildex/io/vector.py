@@ -113,7 +113,7 @@ def read_area(
     Raises:
         VectorError: if the file cannot be read or has no polygons.
     """
-    table = read_table(str(path), crs, target_crs, None)
+    table = read_table(str(path), crs, target_crs, None, attributes=False)
     source = _source_crs(table.crs, crs, path)
     polygons, _, _ = _polygons(table.geometry)
     if not len(polygons):

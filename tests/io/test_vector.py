@@ -179,6 +179,20 @@ def test_a_real_osm_file_holds_the_buildings_of_its_geojson():
     np.testing.assert_allclose(areas[0], areas[1], rtol=1e-6)
 
 
+def test_text_in_another_encoding_than_the_file_says_is_read(tmp_path):
+    here = houses()
+    columns = {"name": np.array(["Gruen"] * len(here), dtype=object)}
+    for name, text in (("x.shp", "x.dbf"), ("x.geojson", "x.geojson")):
+        write_footprints(tmp_path / name, Footprints(here.polygons, UTM, columns))
+        utf8 = (tmp_path / text).read_bytes()
+        (tmp_path / text).write_bytes(utf8.replace(b"Gruen", "Grün ".encode("latin-1")))
+        read, _ = read_footprints(tmp_path / name)
+        assert {word.strip() for word in read.columns["name"]} == {"Grün"}
+        assert read_area(tmp_path / name, read.crs).area == pytest.approx(
+            sum(polygon.area for polygon in read.polygons)
+        )
+
+
 def test_an_area_is_the_union_of_its_polygons(tmp_path):
     path = write_any(tmp_path / "a.gpkg", [shapely.box(0, 0, 5, 5), shapely.box(4, 0, 9, 5)])
     assert read_area(path, UTM).area == 45
