@@ -67,7 +67,7 @@ class OsmReport:
 
     Attributes:
         path: the file that was written.
-        bounds: west, south, east, north in degrees.
+        bounds: west, south, east, north in degrees, past the 180th meridian where east < west.
         buildings: how many it holds.
         requests: queries that went out.
         cached: queries that were answered before.

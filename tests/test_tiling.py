@@ -248,6 +248,15 @@ def test_outside_the_area_nothing_is_seen(scene, tmp_path):
     assert len(inside.buildings("train")[1].rings[0]) == 4  # uncut
 
 
+def test_an_area_may_be_most_of_the_world(scene, tmp_path):
+    polygon = np.array([shapely.box(-180, -85, 180, 85)], dtype=object)
+    write_footprints(tmp_path / "world.gpkg", Footprints(polygon, "EPSG:4326"))
+    config = TileConfig(**SMALL, aoi=(tmp_path / "world.gpkg",))
+    tile([scene], labels_of(scene), tmp_path / "out", config)
+    tile([scene], labels_of(scene), tmp_path / "whole", TileConfig(**SMALL))
+    assert annotations(tmp_path / "out") == annotations(tmp_path / "whole")
+
+
 def test_a_building_over_missing_pixels_is_judged_by_what_shows(scene, tmp_path):
     with rasterio.open(scene) as file:
         bands, place = file.read(), file.transform

@@ -115,7 +115,7 @@ def ask_buildings(
 
     Args:
         endpoint: whom to ask.
-        bounds: west, south, east, north in degrees.
+        bounds: west, south, east, north in degrees, past the 180th meridian where east < west.
         side: metres of one query's box; larger boxes are split.
         track: progress over the parts.
 
@@ -139,8 +139,13 @@ def ask_buildings(
 
 
 def split(bounds: Bounds, side: float) -> list[Bounds]:
-    """Boxes of at most so many metres a side that cover a box, west to east, south to north."""
+    """Boxes of at most so many metres a side that cover a box, west to east, south to north.
+
+    One that ends west of where it begins goes on past the 180th meridian.
+    """
     west, south, east, north = bounds
+    if east < west:
+        return split((west, south, 180.0, north), side) + split((-180.0, south, east, north), side)
     middle = min(max(0.0, south), north)  # the latitude at which it is widest
     width = GEOD.line_length([west, (west + east) / 2, east], [middle] * 3)
     height = GEOD.line_length([west, west], [south, north])

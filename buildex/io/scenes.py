@@ -164,8 +164,9 @@ def _area(files: SceneFiles, mosaic: Mosaic, crs: str | None) -> shapely.Geometr
     seen = _outline(mosaic)
     if files.aoi is None:
         return seen
-    given = read_area(files.aoi, mosaic.grid.crs, crs)
-    area = _in_pixels(given, mosaic.grid).intersection(seen)
+    grid = mosaic.grid
+    around = shapely.box(*grid.bounds).buffer(grid.gsd * max(grid.width, grid.height) / 8).bounds
+    area = _in_pixels(read_area(files.aoi, grid.crs, crs, around), grid).intersection(seen)
     if area.area == 0:
         raise VectorError(
             f"area `{files.aoi}` does not overlap `{files.mosaic}`",

@@ -122,6 +122,7 @@ def describe(path: str, gsd: float, crs: str | None) -> Source:
 def valid_bounds(path: str, crs: str | None = None) -> tuple[float, float, float, float]:
     """West, south, east, north in degrees around the pixels of a raster that are valid.
 
+    East is less than west where they lie on both sides of the 180th meridian (RFC 7946, 5.2).
     The mask is looked at with at most 1024 samples a side, and one sample is added around.
 
     Raises:
@@ -146,9 +147,10 @@ def valid_bounds(path: str, crs: str | None = None) -> tuple[float, float, float
         min(grid.width, math.ceil((cols[-1] + 2) * step_x)),
         min(grid.height, math.ceil((rows[-1] + 2) * step_y)),
     )
-    degrees = systems.reprojected(grid.to_ground(border(box)), grid.crs, systems.WGS84)
-    (west, south), (east, north) = degrees.min(axis=0).tolist(), degrees.max(axis=0).tolist()
-    return west, south, east, north
+    lon, lat = systems.reprojected(grid.to_ground(border(box)), grid.crs, systems.WGS84).T
+    turned = 360 if np.ptp(lon) > 180 > np.ptp(lon % 360) else 0
+    lon = lon % 360 if turned else lon
+    return float(lon.min()), float(lat.min()), float(lon.max()) - turned, float(lat.max())
 
 
 def _grid(dataset: Any, path: str, crs: str | None) -> Grid:

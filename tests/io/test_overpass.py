@@ -13,7 +13,7 @@ import buildex
 from buildex.errors import ConfigError, NetworkError
 from buildex.io.overpass import Endpoint, ask_buildings, cache_folder, query_of, split
 from tests.io.elements import EAST, NORTH, UNIT
-from tests.io.overpass_server import STAMP, Reply, Server, serving
+from tests.io.overpass_server import BOX, STAMP, Reply, Server, serving
 
 STREET = (EAST - 20 * UNIT, NORTH - 20 * UNIT, EAST + 200 * UNIT, NORTH + 100 * UNIT)
 
@@ -191,6 +191,12 @@ def test_another_remark_is_an_error(server):
     server.replies = [Reply(body=json.dumps(said).encode())]
     with pytest.raises(NetworkError, match="reports: runtime error: open64"):
         ask_buildings(endpoint(server), STREET)
+
+
+def test_a_box_past_the_180th_meridian_is_asked_for_on_both_sides(server):
+    ask_buildings(endpoint(server), (179.99, -17.01, -179.99, -17.0))
+    asked = [[float(v) for v in BOX.search(query).groups()] for query in server.asked]
+    assert sorted(asked) == [[-17.01, -180, -17.0, -179.99], [-17.01, 179.99, -17.0, 180]]
 
 
 def test_a_country_is_refused_before_anybody_is_asked(server):

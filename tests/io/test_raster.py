@@ -1,6 +1,7 @@
 import pickle
 
 import numpy as np
+import pyproj
 import pytest
 import rasterio
 import shapely
@@ -102,8 +103,6 @@ def test_what_is_not_in_ground_metres_is_brought_to_utm(tmp_path, crs):
 
 
 def test_web_mercator_shows_the_same_ground(tmp_path):
-    import pyproj
-
     east, north = pyproj.Transformer.from_crs(UTM, "EPSG:3857", always_xy=True).transform(*ORIGIN)
     transform = Affine(0.08, 0, east, 0, -0.08, north)
     bands = as_bytes(picture(transform, 400, 300, "EPSG:3857"))
@@ -590,3 +589,16 @@ def test_a_mosaic_that_ends_at_the_180th_meridian_is_read(tmp_path):
     with Mosaic.open(path, gsd=0.5) as mosaic:
         _, valid = mosaic.read(mosaic.grid.box)
     assert valid.mean() > 0.9
+
+
+@pytest.mark.parametrize("east", [-40, -15, 10])
+def test_bounds_in_degrees_may_lie_on_both_sides_of_the_180th_meridian(tmp_path, east):
+    move = pyproj.Transformer.from_crs("EPSG:4326", "EPSG:32760", always_xy=True)
+    edge, north = move.transform(180.0, -17.0)
+    place = Affine(1, 0, edge + east, 0, -1, north)
+    bands = np.full((3, 30, 30), 9, np.uint8)
+    path = write_raster(tmp_path / "m.tif", bands, place, "EPSG:32760")
+    west, south, end, top = source.valid_bounds(str(path))
+    assert (end < west) == (east == -15)
+    assert (end - west) % 360 == pytest.approx(30 / 111_320 / np.cos(np.radians(17)), rel=0.05)
+    assert top - south == pytest.approx(30 / 110_600, rel=0.05)
