@@ -25,6 +25,7 @@ from buildex.geo.boxes import PixelBox
 from buildex.geo.footprints import Footprints
 from buildex.io import cutter, scenes
 from buildex.io.dataset import Dataset
+from buildex.io.raster import CACHE_MB, Mosaic
 from buildex.io.vector import read_footprints, write_footprints
 from buildex.tiling import TileConfig, _quota, tile
 from tests.io.made import HOUSES, ORIGIN, UTM, houses, picture, write_raster, write_scene
@@ -349,6 +350,24 @@ def test_a_scene_without_labels_beside_others_is_told(tmp_path):
         "no label lies on"
         not in tile([here], labels_of(here), tmp_path / "one", TileConfig(**SMALL)).text()
     )
+
+
+def test_memory_does_not_grow_with_the_number_of_scenes(tmp_path, monkeypatch):
+    monkeypatch.delenv("GDAL_CACHEMAX", raising=False)
+    mosaics = [write_scene(tmp_path / name) for name in "abc"]
+    held, read = {}, Mosaic.read
+
+    def noted(mosaic, box):
+        held[mosaic.path] = mosaic
+        assert rasterio.env.getenv()["GDAL_CACHEMAX"] == CACHE_MB * 2**20
+        found = read(mosaic, box)
+        assert [path for path, other in held.items() if other._blocks] == [mosaic.path]
+        assert [path for path, other in held.items() if other._dataset] == [mosaic.path]
+        return found
+
+    monkeypatch.setattr(Mosaic, "read", noted)
+    tile(mosaics, labels_of(mosaics[0]), tmp_path / "out", TileConfig(**SMALL))
+    assert len(held) == 3
 
 
 def test_scenes_are_named_and_split_by_name(tmp_path):

@@ -21,7 +21,7 @@ from buildex.geo.tiles import Cover
 from buildex.io import coco
 from buildex.io import dataset as layout
 from buildex.io.partial import Partial
-from buildex.io.raster import Mosaic, Pixels, encoded
+from buildex.io.raster import Mosaic, Pixels, encoded, small_cache
 
 FINE_COLOURS = 90  # JPEG quality from which colours have all their pixels
 LARGE = 8  # a part larger than a square of size / LARGE is annotated whatever its share
@@ -74,16 +74,19 @@ class CutRules:
 
 
 class Cutter:
-    """Cuts tiles of some scenes into a folder in the making. Can be sent to a process."""
+    """Cuts tiles of some scenes into a folder in the making. Can be sent to a process.
+
+    Only the scene of the last tile is held open, so memory does not grow with their number.
+    """
 
     def __init__(self, scenes: Sequence[Scene], partial: Partial, rules: CutRules) -> None:
         self.scenes = tuple(scenes)
         self.partial = partial
         self.rules = rules
-        self._trees: dict[int, shapely.STRtree] = {}
+        self._last: tuple[Scene, shapely.STRtree] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_trees": {}}
+        return {**self.__dict__, "_last": None}
 
     def __call__(self, job: Job) -> dict[str, Any]:
         """Cut a tile, unless it is there already.
@@ -97,11 +100,13 @@ class Cutter:
         known = self.partial.record(key)
         if known is not None:
             return known
-        record = self._cut(scene, job)
+        with small_cache():
+            record = self._cut(scene, job)
         self.partial.put(key, record)
         return record
 
     def _cut(self, scene: Scene, job: Job) -> dict[str, Any]:
+        tree = self._buildings(scene)
         box = scene.cover.box(job.row, job.col)
         image, valid = scene.mosaic.read(box)
         valid = valid & cutting.mask(scene.area, box)
@@ -115,7 +120,7 @@ class Cutter:
         }
         if valid.mean() < self.rules.min_valid or not valid.any():
             return record
-        record["annotations"] = self._annotations(job, box, valid)
+        record["annotations"] = self._annotations(scene, tree, box, valid)
         record["image"] = layout.image_name(scene.name, job.row, job.col, self.rules.suffix)
         files = {record["image"]: self._encoded(image, scene, box)}
         if not valid.all():
@@ -124,12 +129,18 @@ class Cutter:
         record["files"] = {name: self.partial.write(name, data) for name, data in files.items()}
         return record
 
+    def _buildings(self, scene: Scene) -> shapely.STRtree:
+        """Where a scene's buildings are; another scene that was cut before is closed."""
+        if self._last is None or self._last[0] is not scene:
+            if self._last is not None:
+                self._last[0].mosaic.close()
+            self._last = scene, shapely.STRtree(scene.buildings)
+        return self._last[1]
+
     def _annotations(
-        self, job: Job, box: PixelBox, valid: NDArray[np.bool_]
+        self, scene: Scene, tree: shapely.STRtree, box: PixelBox, valid: NDArray[np.bool_]
     ) -> list[dict[str, Any]]:
         """Every part of a building that is large enough, in the order of the buildings."""
-        scene = self.scenes[job.scene]
-        tree = self._trees.setdefault(job.scene, shapely.STRtree(scene.buildings))
         frame = shapely.box(box.x0, box.y0, box.x1, box.y1)
         large = (scene.cover.size / LARGE) ** 2
         found = []
