@@ -454,7 +454,7 @@ def write_untagged(folder: Path) -> Path:
         ({"labels": lambda _: None}, ConfigError, "no labels are given; add `--labels"),
         ({"labels": lambda _: "none.gpkg"}, VectorError, "no file"),
         ({"labels": write_far}, VectorError, "do not overlap the mosaic; check"),
-        ({"labels": write_untagged}, VectorError, "have no building: .*tag `building` counts"),
+        ({"labels": write_untagged}, VectorError, "have no building .*tag `building` counts"),
         ({"aoi": write_far}, VectorError, "does not overlap"),
         ({"name": ("a", "b")}, ConfigError, "`--name` is given 2 times for 1 mosaics"),
         ({"split": "scene:nowhere"}, ConfigError, "not there; scenes are village"),

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import geopandas
 import numpy as np
 import pandas
+import pyarrow.parquet
 import pyogrio
 import shapely
 from numpy.typing import NDArray
@@ -20,6 +22,7 @@ from buildex.io import osm
 from buildex.io.layer_names import parted
 
 Bounds = tuple[float, float, float, float]
+Window = tuple[str | None, Bounds]  # a box and its CRS; the file's own where None
 
 LAYERS = ("buildings", "gis_osm_buildings_a_free", "gis_osm_buildings_a_free_1")
 POLYGONS = ("Polygon", "MultiPolygon", "Unknown", "GeometryCollection", "CurvePolygon", "Surface")
@@ -45,14 +48,17 @@ class Table(NamedTuple):
     columns: dict[str, NDArray[Any]]
     doubled: int = 0
 
+    def near(self, windows: Sequence[Window], crs: str | None) -> Table:
+        """The features that may touch a window; all where there are none, or no CRS is known."""
+        if not windows or crs is None:
+            return self
+        kept = touching(self.geometry, boxes_in(windows, crs))
+        columns = {name: values[kept] for name, values in self.columns.items()}
+        return Table(self.geometry[kept], self.crs, columns, self.doubled)
+
 
 def read_table(
-    path: str,
-    crs: str | None,
-    target: str | None,
-    bbox: Bounds | None,
-    *,
-    attributes: bool = True,
+    path: str, crs: str | None, windows: Sequence[Window] = (), *, attributes: bool = True
 ) -> Table:
     """Read a layer.
 
@@ -60,8 +66,7 @@ def read_table(
         path: any vector file that GDAL reads, GeoParquet, a CSV with WKT, an OpenStreetMap
             file or Overpass JSON; `FILE|layername=NAME` where there are several layers.
         crs: the CRS of a file that names none.
-        target: the CRS of `bbox`; the file's own where None.
-        bbox: what lies outside may be left out.
+        windows: what touches none of these is left out; where there are none, nothing is.
         attributes: whether columns are wanted; they may be there all the same.
 
     Raises:
@@ -75,31 +80,25 @@ def read_table(
     if name.endswith((*osm.PBF, ".osm")) or (
         local and (name.endswith(osm.XML) or osm.is_overpass(name))
     ):
-        claims = osm.read_elements(name)
-        return Table(claims.geometry, systems.WGS84, claims.columns, claims.doubled)
+        claims = osm.read_elements(name, around(boxes_in(windows, systems.WGS84)))
+        table = Table(claims.geometry, systems.WGS84, claims.columns, claims.doubled)
+        return table.near(windows, systems.WGS84)
     if name.lower().endswith(".parquet"):
-        return _parquet(name)
+        return _parquet(name, crs, windows)
     if name.endswith(CSV):
-        return _csv(name, crs or systems.WGS84, target, bbox)
-    return _gdal(name, layer, crs, (target, bbox), None if attributes else [])
+        return _csv(name, crs or systems.WGS84, windows)
+    return _gdal(name, layer, crs, windows, None if attributes else [])
 
 
 def _gdal(
-    name: str,
-    layer: str,
-    crs: str | None,
-    wanted: tuple[str | None, Bounds | None],
-    fields: list[str] | None,
+    name: str, layer: str, crs: str | None, windows: Sequence[Window], fields: list[str] | None
 ) -> Table:
-    target, bbox = wanted
     try:
         layer = layer or _layer(name)
         info = pyogrio.read_info(name, layer=layer)
-        window = None
-        if bbox is not None and (info["crs"] or crs):
-            source = str(info["crs"] or crs)
-            window = bounds_in(bbox, target or source, source)
-        how = {"layer": layer, "bbox": window, "columns": fields}
+        source = info["crs"] or crs
+        box = around(boxes_in(windows, source)) if source else None
+        how = {"layer": layer, "bbox": box, "columns": fields}
         try:
             meta, _, geometry, values = pyogrio.raw.read(name, **how)
         except UnicodeDecodeError:  # such as a `.dbf` that its `.cpg` says another encoding of
@@ -115,7 +114,8 @@ def _gdal(
     credit = _copyright(name)
     if credit and "credit" not in columns:
         columns["credit"] = np.full(len(geometry), credit, dtype=object)
-    return Table(shapely.from_wkb(geometry, on_invalid="ignore"), meta["crs"], columns)
+    table = Table(shapely.from_wkb(geometry, on_invalid="ignore"), meta["crs"], columns)
+    return table.near(windows, source)
 
 
 def _copyright(name: str) -> str:
@@ -128,17 +128,30 @@ def _copyright(name: str) -> str:
     return str(json.loads(told.group(1))) if told else ""
 
 
-def _parquet(path: str) -> Table:
+def _parquet(path: str, crs: str | None, windows: Sequence[Window]) -> Table:
     try:
-        frame = geopandas.read_parquet(path)
+        frame = geopandas.read_parquet(path, bbox=_told_box(path, windows))
     except (ValueError, OSError) as error:
         raise VectorError(
             f"`{path}` cannot be read: {error}", hint="give a GeoParquet file"
         ) from None
     names = [name for name in frame.columns if name != frame.geometry.name]
     columns = {str(name): _plain(frame[name]) for name in names}
-    named = None if frame.crs is None else systems.named(frame.crs)
-    return Table(np.asarray(frame.geometry.array), named, columns)
+    own = None if frame.crs is None else systems.named(frame.crs)
+    return Table(np.asarray(frame.geometry.array), own, columns).near(windows, own or crs)
+
+
+def _told_box(path: str, windows: Sequence[Window]) -> Bounds | None:
+    """The box to ask a GeoParquet file for, where it tells of each row where that lies."""
+    if not windows or not Path(path).is_file():
+        return None
+    about = json.loads((pyarrow.parquet.read_metadata(path).metadata or {}).get(b"geo", "{}"))
+    column = about.get("columns", {}).get(about.get("primary_column"), {})
+    crs = column.get("crs", systems.WGS84)  # where none is named that is the standard's
+    if "covering" not in column or crs is None:
+        return None
+    named = crs if isinstance(crs, str) else json.dumps(crs)
+    return around(boxes_in(windows, systems.named(systems.parsed(named, f"`{path}`"))))
 
 
 def _plain(column: pandas.Series) -> NDArray[Any]:
@@ -148,25 +161,21 @@ def _plain(column: pandas.Series) -> NDArray[Any]:
     return np.asarray(column.to_numpy())
 
 
-def _csv(path: str, crs: str, target: str | None, bbox: Bounds | None) -> Table:
+def _csv(path: str, crs: str, windows: Sequence[Window]) -> Table:
     """A table with WKT, such as Google's Open Buildings; only a part of it is held at once."""
-    window = None if bbox is None else shapely.box(*bounds_in(bbox, target or crs, crs))
     try:
         chunks = pandas.read_csv(path, chunksize=CHUNK)
-        kept = [_near(chunk, path, window) for chunk in chunks]
+        kept = [_of_rows(rows, path, crs).near(windows, crs) for rows in chunks]
     except (ValueError, OSError, UnicodeError, EOFError, shapely.errors.GEOSException) as error:
         raise VectorError(
             f"`{path}` cannot be read: {error}", hint="give a CSV with a column of WKT"
         ) from None
-    frame = pandas.concat([rows for rows, _ in kept], ignore_index=True)
-    columns = {str(name): frame[name].to_numpy() for name in frame.columns}
-    return Table(np.concatenate([shapes for _, shapes in kept]), crs, columns)
+    columns = {name: np.concatenate([c.columns[name] for c in kept]) for name in kept[0].columns}
+    return Table(np.concatenate([chunk.geometry for chunk in kept]), crs, columns)
 
 
-def _near(
-    rows: pandas.DataFrame, path: str, window: shapely.Geometry | None
-) -> tuple[pandas.DataFrame, NDArray[np.object_]]:
-    """The rows that touch a window, without their WKT, and their shapes."""
+def _of_rows(rows: pandas.DataFrame, path: str, crs: str) -> Table:
+    """Some rows of a table with WKT."""
     name = next((n for n in rows.columns if str(n).lower() in WKT_COLUMNS), None)
     if name is None:
         raise VectorError(
@@ -175,11 +184,8 @@ def _near(
         )
     text = rows[name].astype(object)
     shapes = shapely.from_wkt(text.where(text.notna(), None).to_numpy(dtype=object))
-    rows = rows.drop(columns=name)
-    if window is None:
-        return rows, shapes
-    near = shapely.intersects(shapes, window)
-    return rows[near], shapes[near]
+    columns = {str(n): rows[n].to_numpy() for n in rows.columns if n != name}
+    return Table(shapes, crs, columns)
 
 
 def _layer(path: str) -> str:
@@ -195,6 +201,33 @@ def _layer(path: str) -> str:
         f"`{path}` has several layers of polygons: {', '.join(fitting)}",
         hint=f"name one: `{Path(path).name}|layername={fitting[0]}`",
     )
+
+
+def touching(geometry: NDArray[np.object_], boxes: Sequence[Bounds]) -> NDArray[np.bool_]:
+    """Which shapes' bounds (N,) touch one of some boxes; what has no place touches none."""
+    west, south, east, north = shapely.bounds(geometry).reshape(-1, 4).T
+    found = np.zeros(len(geometry), dtype=bool)
+    for x0, y0, x1, y1 in boxes:
+        found |= (west <= x1) & (east >= x0) & (south <= y1) & (north >= y0)
+    return found
+
+
+def boxes_in(windows: Sequence[Window], crs: str) -> list[Bounds]:
+    """Windows as boxes in another CRS, a thousandth larger: there their sides are bent."""
+    boxes = []
+    for source, bbox in windows:
+        west, south, east, north = bounds_in(bbox, source or crs, crs)
+        margin = max(east - west, north - south) / 1000
+        boxes.append((west - margin, south - margin, east + margin, north + margin))
+    return boxes
+
+
+def around(boxes: Sequence[Bounds]) -> Bounds | None:
+    """The box around some boxes; None around none."""
+    if not boxes:
+        return None
+    west, south, east, north = zip(*boxes, strict=True)
+    return min(west), min(south), max(east), max(north)
 
 
 def bounds_in(bbox: Bounds, source: str, target: str) -> Bounds:

@@ -32,6 +32,8 @@ from buildex.errors import VectorError
 from buildex.geo.assembly import Line, area, is_ring
 from buildex.io.tags import OTHER, kind
 
+Bounds = tuple[float, float, float, float]
+
 XML = (".osm", ".osm.xml", ".osm.gz", ".osm.bz2")
 PBF = (".pbf",)
 PLAIN = frozenset({"type", "source", "created_by", "note", "fixme"})  # say nothing of what it is
@@ -128,15 +130,19 @@ def is_overpass(path: str) -> bool:
     return b'"elements"' in start and b'"FeatureCollection"' not in start
 
 
-def read_elements(path: str) -> Claims:
+def read_elements(path: str, bbox: Bounds | None = None) -> Claims:
     """Read the buildings of an `.osm`, `.osm.pbf` or Overpass JSON file; by GDAL in archives.
+
+    Args:
+        path: the file.
+        bbox: west, south, east, north in degrees; what GDAL reads outside is left out.
 
     Raises:
         VectorError: if it is damaged.
     """
     try:
         if path.endswith(PBF) or path.startswith("/vsi") or "://" in path:
-            return _claims(_rows_of_pbf(path), 0, CREDIT)
+            return _claims(_rows_of_pbf(path, bbox), 0, CREDIT)
         if path.endswith(XML):
             with _opened(path) as file:
                 return buildings(elements_of_xml(file))
@@ -309,14 +315,15 @@ def _claims(rows: Iterable[Row], doubled: int, credit: str) -> Claims:
     return Claims(geometry, columns, doubled)
 
 
-def _rows_of_pbf(path: str) -> Iterator[Row]:
+def _rows_of_pbf(path: str, bbox: Bounds | None) -> Iterator[Row]:
     """Areas as GDAL makes them, and open ways that claim to be buildings as lines."""
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "osmconf.ini"
         config.write_text(CONFIG, encoding="utf-8")
         for layer in ("multipolygons", "lines"):
+            sql = f"SELECT * FROM {layer} WHERE {WHERE}"
             meta, _, shapes, fields = pyogrio.raw.read(
-                path, sql=f"SELECT * FROM {layer} WHERE {WHERE}", CONFIG_FILE=str(config)
+                path, sql=sql, bbox=bbox, CONFIG_FILE=str(config)
             )
             table = dict(zip((str(name) for name in meta["fields"]), fields, strict=True))
             own = table["osm_id"]

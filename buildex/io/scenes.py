@@ -21,7 +21,7 @@ from buildex.io.crs import WGS84, reprojected
 from buildex.io.cutter import Scene
 from buildex.io.layer_names import parted
 from buildex.io.raster import Mosaic
-from buildex.io.vector import RepairCounts, read_area, read_footprints
+from buildex.io.vector import RepairCounts, read_area, read_labels
 
 
 class SceneFiles(NamedTuple):
@@ -106,10 +106,13 @@ def read_scenes(files: Sequence[SceneFiles], tiling: TilingGrid) -> list[Labelle
             outside its own.
     """
     names: list[str] = []
-    scenes = []
     for file in files:
         names.append(_unique(file.name or _name(file.mosaic), names))
-        scenes.append(_read_scene(file, names[-1], tiling))
+    step = tiling.size - tiling.overlap
+    mosaics = [Mosaic.open(f.mosaic, gsd=tiling.gsd, crs=tiling.crs, step=step) for f in files]
+    drawn = _drawn(files, mosaics, tiling.crs)
+    rows = zip(files, names, mosaics, drawn, strict=True)
+    scenes = [_labelled(*row, tiling) for row in rows]
     for labels in {file.labels for file in files}:
         own = [s for f, s in zip(files, scenes, strict=True) if f.labels == labels]
         if not any(scene.keys for scene in own):
@@ -122,7 +125,8 @@ def _missed(labels: str, counts: Sequence[RepairCounts]) -> VectorError:
     read = sum(count.read for count in counts)
     if read and read == sum(count.no_building for count in counts):
         return VectorError(
-            f"labels `{labels}` have no building: their columns call each feature something else",
+            f"labels `{labels}` have no building on the mosaic: their columns call all there"
+            " something else",
             hint="of OpenStreetMap's layers only what has a tag `building` counts; keep its column",
         )
     return VectorError(
@@ -131,14 +135,28 @@ def _missed(labels: str, counts: Sequence[RepairCounts]) -> VectorError:
     )
 
 
-def _read_scene(files: SceneFiles, name: str, tiling: TilingGrid) -> LabelledScene:
-    step = tiling.size - tiling.overlap
-    mosaic = Mosaic.open(files.mosaic, gsd=tiling.gsd, crs=tiling.crs, step=step)
+def _drawn(
+    files: Sequence[SceneFiles], mosaics: Sequence[Mosaic], crs: str | None
+) -> list[tuple[Footprints, RepairCounts]]:
+    """The labels of each mosaic; those of several in one file are read together."""
+    found: dict[int, tuple[Footprints, RepairCounts]] = {}
+    for labels in dict.fromkeys(file.labels for file in files):
+        own = [index for index, file in enumerate(files) if file.labels == labels]
+        windows = [(mosaics[index].grid.crs, mosaics[index].grid.bounds) for index in own]
+        found |= zip(own, read_labels(labels, windows, crs), strict=True)
+    return [found[index] for index in range(len(files))]
+
+
+def _labelled(
+    files: SceneFiles,
+    name: str,
+    mosaic: Mosaic,
+    drawn: tuple[Footprints, RepairCounts],
+    tiling: TilingGrid,
+) -> LabelledScene:
     grid = mosaic.grid
     area = _area(files, mosaic, tiling.crs)
-    footprints, counts = read_footprints(
-        files.labels, crs=tiling.crs, target_crs=grid.crs, bbox=grid.bounds
-    )
+    footprints, counts = drawn
     buildings = np.array([_in_pixels(p, grid) for p in footprints.polygons], dtype=object)
     visible = shapely.intersects(buildings, _outline(mosaic)).astype(bool)
     footprints, buildings = footprints.take(visible), buildings[visible]

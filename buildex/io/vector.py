@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from buildex.geo.assembly import lone_parts
 from buildex.geo.footprints import Footprints, Polygons, object_array, repaired
 from buildex.io import crs as systems
 from buildex.io import tags
-from buildex.io.layers import Bounds, Table, bounds_in, read_table
+from buildex.io.layer_names import parted
+from buildex.io.layers import Bounds, Table, bounds_in, read_table, touching
 from buildex.io.portions import (
     DRIVERS,
     LAYER,
@@ -27,8 +29,11 @@ from buildex.io.portions import (
 )
 
 __all__ = [
-    "DRIVERS", "RepairCounts", "check_output", "read_area", "read_footprints", "write_footprints",
+    "DRIVERS", "RepairCounts", "check_output", "read_area", "read_footprints", "read_labels",
+    "write_footprints",
 ]  # fmt: skip
+
+INDEXED = (".gpkg", ".fgb", ".shp", ".gdb", ".parquet")  # in which a place is found quickly
 
 
 @dataclass(frozen=True)
@@ -85,16 +90,41 @@ def read_footprints(
         VectorError: if the file is missing, unreadable, or holds features but no polygon.
         CrsError: if it names no CRS and none is given.
     """
-    table = read_table(str(path), crs, target_crs, bbox)
+    table = read_table(str(path), crs, [] if bbox is None else [(target_crs, bbox)])
+    return _footprints(table, path, crs, target_crs, bbox)
+
+
+def read_labels(
+    path: str | Path, windows: Sequence[tuple[str, Bounds]], crs: str | None = None
+) -> list[tuple[Footprints, RepairCounts]]:
+    """Read the buildings in several places, each in its CRS, as `read_footprints` does.
+
+    A file that must be read through to find a place is read once.
+
+    Args:
+        path: the file.
+        windows: a CRS and bounds in it, for each place.
+        crs: the CRS of a file that names none.
+    """
+    if parted(str(path))[0].endswith(INDEXED):
+        return [read_footprints(path, crs=crs, target_crs=own, bbox=box) for own, box in windows]
+    table = read_table(str(path), crs, windows)
+    return [_footprints(table, path, crs, *window) for window in windows]
+
+
+def _footprints(
+    table: Table, path: str | Path, crs: str | None, target_crs: str | None, bbox: Bounds | None
+) -> tuple[Footprints, RepairCounts]:
+    """The buildings of a layer that touch a box of the target CRS; all where there is none."""
     source = _source_crs(table.crs, crs, path)
     target = systems.named(systems.parsed(target_crs or source))
-    polygons, index, counts = _buildings(table, path)
+    if bbox is not None:
+        table = table.near([(target, bbox)], source)
+    polygons, index, counts = _buildings(table, path, whole=bbox is None)
     columns = {name: values[index] for name, values in table.columns.items()}
     footprints = Footprints(_moved(polygons, source, target), target, columns)
     if bbox is not None:
-        low_x, low_y, high_x, high_y = shapely.bounds(footprints.polygons).reshape(-1, 4).T
-        near = (low_x <= bbox[2]) & (high_x >= bbox[0]) & (low_y <= bbox[3]) & (high_y >= bbox[1])
-        footprints = footprints.take(near)
+        footprints = footprints.take(touching(footprints.polygons, [bbox]))
     return footprints, counts
 
 
@@ -113,7 +143,7 @@ def read_area(
     Raises:
         VectorError: if the file cannot be read or has no polygons.
     """
-    table = read_table(str(path), crs, target_crs, None, attributes=False)
+    table = read_table(str(path), crs, attributes=False)
     source = _source_crs(table.crs, crs, path)
     polygons, _, _ = _polygons(table.geometry)
     if not len(polygons):
@@ -176,14 +206,19 @@ def buildings_of(table: Table, name: str | Path) -> tuple[Footprints, RepairCoun
     return Footprints(polygons, _source_crs(table.crs, None, name), columns), counts
 
 
-def _buildings(table: Table, path: str | Path) -> tuple[Polygons, NDArray[np.int64], RepairCounts]:
-    """The polygons that are buildings, the feature of each, and what happened to the rest."""
+def _buildings(
+    table: Table, path: str | Path, *, whole: bool = True
+) -> tuple[Polygons, NDArray[np.int64], RepairCounts]:
+    """The polygons that are buildings, the feature of each, and what happened to the rest.
+
+    A whole layer of features without a polygon is an error, a part of one is not.
+    """
     kinds = tags.kinds(table.columns)
     if kinds is None:
         kinds = np.full(len(table.geometry), tags.BUILDING, dtype=np.int8)
     claims = np.flatnonzero(kinds != tags.OTHER)
     polygons, index, counts = _polygons(table.geometry[claims])
-    if len(claims) and not len(polygons):
+    if whole and len(claims) and not len(polygons):
         raise VectorError(f"`{path}` has no polygons", hint="give a layer of building polygons")
     index = claims[index]
     keep = kinds[index] != tags.PART

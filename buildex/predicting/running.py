@@ -212,7 +212,7 @@ def _area_read(path: Path | None) -> str | None:
     """The polygons that are read of an area, in whatever order, and their CRS, in short."""
     if path is None:
         return None
-    area = read_table(str(path), None, None, None)
+    area = read_table(str(path), None, attributes=False)
     shapes = shapely.normalize(shapely.force_2d(area.geometry[~shapely.is_missing(area.geometry)]))
     total = hashlib.sha256(str(area.crs).encode())
     for shape in sorted(shapely.to_wkb(shapes).tolist()):

@@ -10,6 +10,7 @@ import pytest
 import shapely
 
 from buildex.errors import VectorError
+from buildex.io import vector
 from buildex.io.osm import CREDIT, read_elements
 from buildex.io.vector import RepairCounts, read_footprints
 from tests.io.elements import (
@@ -48,6 +49,21 @@ WRITERS = {
 @pytest.mark.parametrize("form", WRITERS)
 def test_each_form_of_the_same_elements_gives_the_same_buildings(form, tmp_path):
     assert areas(WRITERS[form](tmp_path, street())) == AREAS
+
+
+@pytest.mark.parametrize("form", WRITERS)
+def test_only_what_lies_near_is_repaired(form, tmp_path, monkeypatch):
+    seen, repaired = [], vector.repaired
+    monkeypatch.setattr(vector, "repaired", lambda shape: seen.append(shape) or repaired(shape))
+    path = WRITERS[form](tmp_path, street())
+    whole, _ = read_footprints(path, target_crs="EPSG:32637")
+    bbox = tuple(whole.polygons[0].bounds)
+    count = len(seen)
+    near, counts = read_footprints(path, target_crs="EPSG:32637", bbox=bbox)
+    wanted = [p for p in whole.polygons if shapely.box(*p.bounds).intersects(shapely.box(*bbox))]
+    assert [p.wkt for p in near.polygons] == [p.wkt for p in wanted]
+    assert 0 < len(near) < len(whole)
+    assert len(seen) - count == counts.read - counts.doubled - counts.no_building < count / 2
 
 
 @pytest.mark.parametrize("form", WRITERS)

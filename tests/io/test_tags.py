@@ -16,8 +16,9 @@ import pytest
 import shapely
 
 from buildex.errors import VectorError
-from buildex.io import tags
-from buildex.io.vector import RepairCounts, read_area, read_footprints
+from buildex.geo.footprints import Footprints
+from buildex.io import tags, vector
+from buildex.io.vector import RepairCounts, read_area, read_footprints, write_footprints
 
 EAST, NORTH, UNIT = 36.8, -1.28, 1e-5
 
@@ -242,6 +243,52 @@ def test_overture_s_buildings_and_parts(tmp_path, suffix):
         )
     assert places(path) == [0, 40]
     assert read_footprints(path)[1] == RepairCounts(read=4, no_building=1, parts=1)
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_only_the_rows_of_a_place_are_read_where_a_file_tells_them(tmp_path, monkeypatch, told):
+    frame = geopandas.GeoDataFrame(
+        {"id": range(3)}, geometry=[square(0), square(20), square(4000)], crs="EPSG:4326"
+    )
+    frame.to_parquet(tmp_path / "x.parquet", write_covering_bbox=told)
+    held, read = [], geopandas.read_parquet
+    monkeypatch.setattr(
+        geopandas, "read_parquet", lambda *a, **how: held.append(read(*a, **how)) or held[-1]
+    )
+    near, counts = read_footprints(
+        tmp_path / "x.parquet", target_crs="EPSG:32737", bbox=window("EPSG:32737")
+    )
+    assert near.columns["id"].tolist() == [0, 1]
+    assert counts.read == 2
+    assert len(held[0]) == (2 if told else 3)
+
+
+@pytest.mark.parametrize("suffix", [".geojson", ".gpkg", ".parquet", ".fgb"])
+def test_places_in_one_file_are_read_as_each_by_itself(tmp_path, monkeypatch, suffix):
+    polygons = np.array([square(0), square(20), square(4000), square(8000)], dtype=object)
+    path = tmp_path / f"x{suffix}"
+    write_footprints(path, Footprints(polygons, "EPSG:4326"))
+    west, south, east, north = polygons[2].bounds
+    windows = [("EPSG:32737", window("EPSG:32737")), ("EPSG:4326", (west, south, east, north))]
+    alone = [read_footprints(path, target_crs=crs, bbox=bbox) for crs, bbox in windows]
+    reads, read = [], vector.read_table
+    monkeypatch.setattr(vector, "read_table", lambda *how: reads.append(how) or read(*how))
+    together = vector.read_labels(path, windows)
+    assert len(reads) == (1 if suffix == ".geojson" else 2)
+    for (own, counts), (here, found) in zip(alone, together, strict=True):
+        assert (here.crs, found) == (own.crs, counts)
+        assert [p.wkt for p in here.polygons] == [p.wkt for p in own.polygons]
+    assert [len(here) for here, _ in together] == [2, 1]
+
+
+def test_a_place_without_a_polygon_is_no_error(tmp_path):
+    path = geojson(
+        tmp_path / "x.geojson",
+        (square(4000), {"n": 1}),
+        (shapely.Point(EAST + UNIT, NORTH + UNIT), {"n": 2}),
+    )
+    read, _ = read_footprints(path, target_crs="EPSG:32737", bbox=window("EPSG:32737"))
+    assert len(read) == 0
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".csv.gz"])
