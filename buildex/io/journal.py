@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -220,15 +220,16 @@ class Journal:
 
 
 @contextmanager
-def alone(path: Path, patience: float = PATIENCE) -> Iterator[None]:
+def alone(path: Path, patience: float = PATIENCE, kept: bool = True) -> Iterator[None]:
     """Let one run at a time change a file that several share.
 
     An empty file beside it, `.NAME.lock`, is locked meanwhile, and stays: one that went could
-    be locked by two.
+    be locked by two who wait for it.
 
     Args:
         path: the file.
         patience: seconds to wait for others.
+        kept: whether that file stays; where nobody waits it need not.
 
     Raises:
         OutputError: if others do not let go of it, or nothing can be locked there.
@@ -239,7 +240,12 @@ def alone(path: Path, patience: float = PATIENCE) -> Iterator[None]:
     with closing(database):
         with _worded(lock):
             database.execute("BEGIN EXCLUSIVE")
-        yield
+        try:
+            yield
+        finally:
+            if not kept:
+                with suppress(OSError):  # some systems keep what is open
+                    lock.unlink()
 
 
 @contextmanager

@@ -2,7 +2,8 @@
 
 It lies beside its place, as `NAME.partial`, with one record per finished tile in
 `records/`. A record is written after the tile's image, so a tile with a record is done.
-One run at a time holds it: an empty file in it, `.run.lock`, is locked as long as the run lives.
+One run at a time holds it: an empty file beside it, `.NAME.partial.lock`, is locked as long as the
+run lives (one in it would keep some systems from moving the folder).
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ from buildex.io.journal import alone
 
 PLAN = "plan.json"
 RECORDS = "records"
-LOCKED, LOCK = "run", ".run.lock"  # what `alone` is asked for, and the file that it makes
 
 
 def to_json(table: Any) -> bytes:
@@ -50,8 +50,8 @@ class Partial:
             OutputError: if another run holds it, or no run left what is there, or it cannot be
                 made.
         """
-        self._make()
-        with alone(self.path / LOCKED, patience=0):
+        with alone(self.path, patience=0, kept=False):
+            self._make()
             try:
                 yield
             finally:
@@ -71,7 +71,7 @@ class Partial:
         for path in self.path.iterdir():
             if path.is_dir():
                 shutil.rmtree(path)
-            elif path.name != LOCK:
+            else:
                 path.unlink()
         self.write(PLAN, content)
         return False
@@ -121,8 +121,7 @@ class Partial:
         Raises:
             OutputError: if it cannot be moved; the older one stays then.
         """
-        last = self.path / PLAN, self.path / LOCK
-        wanted = {*last, *(self.path / name for name in files)}
+        wanted = {self.path / PLAN, *(self.path / name for name in files)}
         for path in sorted(self.path.rglob("*"), reverse=True):
             if path.is_dir():
                 if not any(path.iterdir()):
@@ -135,8 +134,7 @@ class Partial:
             raise OutputError(
                 f"`{self.final}` cannot be written: {error.strerror}", hint="write elsewhere"
             ) from None
-        for path in last:
-            (self.final / path.name).unlink(missing_ok=True)
+        (self.final / PLAN).unlink()
 
     def discard(self) -> None:
         """Remove the folder and all that is in it."""
@@ -151,7 +149,7 @@ class Partial:
             raise OutputError(
                 f"`{self.path}` cannot be made: {error.strerror}", hint="write elsewhere"
             ) from None
-        if PLAN not in there and any(not name.startswith((PLAN, LOCK)) for name in there):
+        if PLAN not in there and any(not name.startswith(PLAN) for name in there):
             raise OutputError(
                 f"`{self.path}` is in the way, and no run of this command left it",
                 hint="move it, or write elsewhere",
