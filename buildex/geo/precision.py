@@ -138,7 +138,10 @@ def _summary(hits: NDArray[np.float32], slips: NDArray[np.float32], truths: floa
 
 
 def pooled(parts: Sequence[Detections]) -> Detections:
-    """The detections of several scenes, whose blocks stand one after the other."""
+    """The detections of several scenes, whose blocks stand one after the other.
+
+    They are ranked where those of each scene that has any are.
+    """
     shifts = np.cumsum([0, *(len(part.truths) for part in parts[:-1])])
     return Detections(
         found=np.concatenate([part.found for part in parts], axis=1),
@@ -146,7 +149,7 @@ def pooled(parts: Sequence[Detections]) -> Detections:
         score=np.concatenate([part.score for part in parts]),
         block=np.concatenate([part.block + n for part, n in zip(parts, shifts, strict=True)]),
         truths=np.concatenate([part.truths for part in parts]),
-        ranked=all(part.ranked for part in parts),
+        ranked=all(part.ranked for part in parts if len(part.score)),
     )
 
 

@@ -151,6 +151,18 @@ def test_without_scores_all_predictions_have_one_rank():
     assert detections(truth, truth, np.zeros(2), ranked=False).summary().ap == 1
 
 
+def test_a_scene_without_predictions_leaves_the_scores_of_the_others():
+    truth = np.array([[0, 0, 10, 10], [50, 0, 10, 10]], dtype=float)
+    found = np.array([[0, 0, 10, 10], [80, 0, 10, 10], [50, 0, 10, 10]], dtype=float)
+    town = detections(truth, found, np.array([0.9, 0.8, 0.7]))
+    ground = detections(truth[:0], found[:0], np.empty(0), ranked=False)
+    for parts in ([town, ground], [ground, town]):
+        assert pooled(parts).ranked
+        assert pooled(parts).summary().ap == pytest.approx(town.summary().ap)
+    unscored = detections(truth, found, np.zeros(3), ranked=False)
+    assert not pooled([town, unscored]).ranked
+
+
 def test_weights_are_blocks_counted_so_many_times():
     rng = np.random.default_rng(3)
     parts = []
