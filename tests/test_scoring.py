@@ -231,6 +231,17 @@ def test_an_area_that_all_labels_miss_is_scored_and_told(tmp_path):
     assert "none of" not in score(truth, truth, COARSE).text()
 
 
+def test_empty_ground_where_nothing_was_predicted_is_scored_and_told(tmp_path):
+    empty, truth = write(tmp_path / "e.gpkg", boxes()), write(tmp_path / "t.gpkg", TRUTH)
+    aoi = write(tmp_path / "aoi.gpkg", boxes((5000, 5000, 5100, 5100)))
+    ground = SceneFiles(name="ground", predictions=empty, truth=truth, aoi=aoi)
+    town = scene_of(tmp_path, "town", SHIFTED, TRUTH)
+    report = score_scenes([ground, town], COARSE)
+    assert report.figures["tp_50"] == 2
+    assert math.isnan(report.scenes[0].figures["f1_50"])
+    assert f"ground: none of {len(TRUTH)} true buildings lies in the area" in report.text()
+
+
 def test_files_that_cannot_be_used_are_errors_of_one_line(tmp_path):
     truth = write(tmp_path / "truth.gpkg", TRUTH)
     points = tmp_path / "points.geojson"

@@ -47,17 +47,19 @@ def read_scene(files: SceneFiles, config: ScoreConfig, onto: Onto | None = None)
         onto: moves the true buildings onto the imagery, where they lie off it.
 
     Raises:
-        VectorError: if a file cannot be used, or no building lies in the area.
+        VectorError: if a file cannot be used, or all that was predicted and is true lies
+            outside the area; empty ground of which nothing was predicted is a scene, too.
     """
     paths = [path for path in (files.predictions, files.compare) if path is not None]
     crs = _metric_crs(files.truth, paths, files.aoi)
     real, labels = read_footprints(files.truth, target_crs=crs)
     truth = (real if onto is None else onto(real)).polygons
     read = [read_footprints(path, target_crs=crs) for path in paths]
-    every = np.concatenate([truth, *(found.polygons for found, _ in read)])
+    drawn = np.concatenate([found.polygons for found, _ in read])
+    every = np.concatenate([truth, drawn])
     aoi = files.aoi
     area = shapely.box(*shapely.total_bounds(every)) if aoi is None else read_area(aoi, crs)
-    if len(every) and not shapely.intersects(area, every).any():
+    if len(drawn) and not shapely.intersects(area, every).any():
         raise VectorError(
             f"no building of `{files.predictions}` or `{files.truth}` lies in `{aoi}`",
             hint="check that they show the same place, and their coordinate systems",
