@@ -604,6 +604,32 @@ def test_comparing_needs_a_second_file(tmp_path):
         compare_scenes([scene_of(tmp_path, "town", TRUTH, TRUTH)], COARSE)
 
 
+def test_every_prediction_counts_whatever_was_joined_to_it(tmp_path):
+    columns = {
+        "osm_id": np.array(["1", None, None], dtype=object),
+        "building": np.array(["yes", None, None], dtype=object),
+    }
+    joined, truth = tmp_path / "joined.gpkg", write(tmp_path / "truth.gpkg", TRUTH)
+    write_footprints(joined, Footprints(SHIFTED, UTM, columns))
+    report = score(joined, truth, COARSE)
+    assert (report.figures["tp_50"], report.figures["fp_50"]) == (2, 1)
+    assert score(truth, joined, COARSE).figures["tp_50"] == 1  # of labels, tags decide
+
+
+def test_what_became_of_both_layers_is_told(tmp_path):
+    bowtie = [(EAST + a, NORTH + b) for a, b in ((10, 10), (20, 20), (20, 10), (10, 20))]
+    broken = write(tmp_path / "broken.gpkg", np.append(TRUTH[1:], [shapely.Polygon(bowtie)]))
+    whole = write(tmp_path / "whole.gpkg", TRUTH)
+    report = score(broken, whole, COARSE)
+    line = "of 3 features 1 repaired, 1 split into several buildings"
+    assert f"predictions: {line}" in report.text().splitlines()
+    assert report.as_dict()["predictions"]["repaired"] == 1
+    files = SceneFiles(predictions=whole, truth=whole, compare=broken, name="s")
+    both = compare_scenes([files], COARSE)
+    assert f"B: {line}" in both.text().splitlines()
+    assert both.as_dict()["notes"] == [f"B: {line}"]
+
+
 def test_layers_add_up_to_the_counts(tmp_path):
     halves = boxes((100, 100, 106, 108), (106, 100, 112, 108))
     found = np.concatenate([SHIFTED, halves])

@@ -199,21 +199,29 @@ def _source_crs(own: str | None, given: str | None, path: str | Path) -> str:
     return systems.named(systems.parsed(str(own or given), f"`{path}`"))
 
 
-def buildings_of(table: Table, name: str | Path) -> tuple[Footprints, RepairCounts]:
-    """The buildings of a layer in memory, in its CRS; `name` is for errors."""
-    polygons, index, counts = _buildings(table, name)
+def buildings_of(
+    table: Table, name: str | Path, every: bool = False
+) -> tuple[Footprints, RepairCounts]:
+    """The buildings of a layer in memory, in its CRS.
+
+    Args:
+        table: the layer.
+        name: for errors.
+        every: whether each feature is one, as in predictions, whatever its columns say.
+    """
+    polygons, index, counts = _buildings(table, name, every=every)
     columns = {key: values[index] for key, values in table.columns.items()}
     return Footprints(polygons, _source_crs(table.crs, None, name), columns), counts
 
 
 def _buildings(
-    table: Table, path: str | Path, *, whole: bool = True
+    table: Table, path: str | Path, *, every: bool = False, whole: bool = True
 ) -> tuple[Polygons, NDArray[np.int64], RepairCounts]:
     """The polygons that are buildings, the feature of each, and what happened to the rest.
 
     A whole layer of features without a polygon is an error, a part of one is not.
     """
-    kinds = tags.kinds(table.columns)
+    kinds = None if every else tags.kinds(table.columns)
     if kinds is None:
         kinds = np.full(len(table.geometry), tags.BUILDING, dtype=np.int8)
     claims = np.flatnonzero(kinds != tags.OTHER)

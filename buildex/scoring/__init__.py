@@ -8,7 +8,7 @@ equator. Pixels are drawn tile by tile, so memory does not depend on the area.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from buildex.io.snapshots import check_mosaics
 from buildex.scoring.layers import write_layers
 from buildex.scoring.page import write_page
 from buildex.scoring.reading import Onto, ReadScene, read_scene
-from buildex.scoring.report import POOLED, Candidate, CompareReport, SceneScore, ScoreReport
+from buildex.scoring.report import POOLED, Candidate, CompareReport, SceneScore, ScoreReport, told
 from buildex.scoring.settings import ScoreConfig
 
 __all__ = [
@@ -92,7 +92,12 @@ def score_scenes(
     comparisons = [compared(scene.first, config.rules, track) for scene in read]
     evidence = [evidence_of(comparison) for comparison in comparisons]
     report = _report(comparisons, evidence, config)
-    report = replace(report, labels=tuple(scene.labels for scene in read), credits=_credits(read))
+    report = replace(
+        report,
+        labels=tuple(scene.counts[0] for scene in read),
+        predictions=tuple(scene.counts[1] for scene in read),
+        credits=_credits(read),
+    )
     if layers is not None:
         write_layers(layers, comparisons)
     if page is not None:
@@ -135,24 +140,33 @@ def compare_scenes(
         VectorError: if a file cannot be used, or no building lies in an area.
     """
     sides: tuple[list[Evidence], list[Evidence]] = ([], [])
-    credits: list[str] = []
-    for files in scenes:
-        read = read_scene(files, config, onto)
-        first, second = read.first, read.second
-        credits += read.credit
-        if second is None:
-            raise ConfigError(
-                f"scene `{files.name}` has no second predictions",
-                hint="name them under `compare` for every scene",
-            )
-        for side, scene in zip(sides, (first, second), strict=True):
+    read = [read_scene(files, config, onto) for files in scenes]
+    for one in read:
+        for side, scene in zip(sides, _both(one), strict=True):
             side.append(evidence_of(compared(scene, config.rules, track)))
     sizes = [len(part) for part in sides[0]]
     pair = together(sides[0]), together(sides[1])
     found = differences(config.figures, pair, sizes, config.bootstrap, _rng(config))
     names = str(scenes[0].predictions), str(scenes[0].compare)
-    thanks = tuple(dict.fromkeys(credits))
-    return CompareReport(config, names, len(scenes), sum(sizes), found, thanks)
+    return CompareReport(
+        config, names, len(scenes), sum(sizes), found, _credits(read), tuple(_repairs(read))
+    )
+
+
+def _repairs(scenes: Sequence[ReadScene]) -> Iterator[str]:
+    """What became of the features of the labels and of both predictions, where anything did."""
+    for place, layer in enumerate(("labels", "A", "B")):
+        yield from told(layer, (scene.counts[place] for scene in scenes))
+
+
+def _both(scene: ReadScene) -> tuple[Scene, Scene]:
+    """The first and the second predictions of a scene, each with its truth."""
+    if scene.second is None:
+        raise ConfigError(
+            f"scene `{scene.first.name}` has no second predictions",
+            hint="name them under `compare` for every scene",
+        )
+    return scene.first, scene.second
 
 
 def _credits(scenes: Sequence[ReadScene]) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from buildex.errors import VectorError
 from buildex.geo.evidence import Scene
 from buildex.geo.footprints import Footprints, Polygons
-from buildex.io.crs import WGS84, metric
+from buildex.io.crs import WGS84, metric, reprojected
+from buildex.io.layers import read_table
 from buildex.io.scene_list import SceneFiles
-from buildex.io.vector import RepairCounts, read_area, read_footprints
+from buildex.io.vector import RepairCounts, buildings_of, read_area
 from buildex.scoring.settings import ScoreConfig
 
 Onto = Callable[[Footprints], Footprints]
@@ -27,13 +28,13 @@ class ReadScene(NamedTuple):
     Attributes:
         first: its predictions and its truth.
         second: the second predictions and the same truth, where there are two.
-        labels: what became of the features of the file of true buildings.
+        counts: what became of the features of the true layer, the first, the second.
         credit: whom the file says to thank for them, each once.
     """
 
     first: Scene
     second: Scene | None
-    labels: RepairCounts
+    counts: tuple[RepairCounts, ...]
     credit: tuple[str, ...] = ()
 
 
@@ -51,11 +52,13 @@ def read_scene(files: SceneFiles, config: ScoreConfig, onto: Onto | None = None)
             outside the area; empty ground of which nothing was predicted is a scene, too.
     """
     paths = [path for path in (files.predictions, files.compare) if path is not None]
-    crs = _metric_crs(files.truth, paths, files.aoi)
-    real, labels = read_footprints(files.truth, target_crs=crs)
+    labels = _read(files.truth)
+    layers = [_read(path, every=True) for path in paths]
+    crs = _metric_crs(files, [labels.buildings, *(layer.buildings for layer in layers)])
+    real = _moved(labels.buildings, crs)
     truth = (real if onto is None else onto(real)).polygons
-    read = [read_footprints(path, target_crs=crs) for path in paths]
-    drawn = np.concatenate([found.polygons for found, _ in read])
+    read = [_moved(layer.buildings, crs) for layer in layers]
+    drawn = np.concatenate([found.polygons for found in read])
     every = np.concatenate([truth, drawn])
     aoi = files.aoi
     area = shapely.box(*shapely.total_bounds(every)) if aoi is None else read_area(aoi, crs)
@@ -65,16 +68,37 @@ def read_scene(files: SceneFiles, config: ScoreConfig, onto: Onto | None = None)
             hint="check that they show the same place, and their coordinate systems",
         )
     if aoi is None:
-        _check_same_place(truth, read[0][0].polygons, files)
+        _check_same_place(truth, read[0].polygons, files)
     scenes = [
         Scene(
             found.polygons, truth, area, crs, _scores(found, path, config.score_field),
-            mended.repaired + mended.dropped, files.name or path.stem,
+            layer.counts.repaired + layer.counts.dropped, files.name or path.stem,
         )
-        for path, (found, mended) in zip(paths, read, strict=True)
+        for path, found, layer in zip(paths, read, layers, strict=True)
     ]  # fmt: skip
     second = scenes[1] if len(scenes) > 1 else None
-    return ReadScene(scenes[0], second, labels, _credit(real))
+    counts = labels.counts, *(layer.counts for layer in layers)
+    return ReadScene(scenes[0], second, counts, _credit(real))
+
+
+class _Layer(NamedTuple):
+    """A file as it was read: its buildings in its own CRS, what became of its features."""
+
+    buildings: Footprints
+    counts: RepairCounts
+
+
+def _read(path: Path, every: bool = False) -> _Layer:
+    """A file; `every` feature of predictions is a building, whatever was joined to it."""
+    table = read_table(str(path), None, None, None)
+    return _Layer(*buildings_of(table, path, every))
+
+
+def _moved(layer: Footprints, crs: str) -> Footprints:
+    """A layer in another CRS."""
+    return layer.moved(
+        shapely.transform(layer.polygons, lambda points: reprojected(points, layer.crs, crs)), crs
+    )
 
 
 def _check_same_place(truth: Polygons, predictions: Polygons, files: SceneFiles) -> None:
@@ -119,17 +143,16 @@ def _scores(found: Footprints, path: Path, column: str) -> NDArray[np.float64] |
     return np.nan_to_num(scores, nan=-np.inf)
 
 
-def _metric_crs(truth: Path, predictions: list[Path], aoi: Path | None) -> str:
+def _metric_crs(files: SceneFiles, layers: Sequence[Footprints]) -> str:
     """The UTM zone of the centre of the area, or of the first layer that has buildings."""
-    if aoi is not None:
-        middle = read_area(aoi, WGS84).centroid
+    if files.aoi is not None:
+        middle = read_area(files.aoi, WGS84).centroid
         return metric(WGS84, (middle.x, middle.y))
-    for path in (truth, *predictions):
-        polygons = read_footprints(path, target_crs=WGS84)[0].polygons
-        if len(polygons):
-            west, south, east, north = shapely.total_bounds(polygons)
+    for layer in layers:
+        if len(layer):
+            west, south, east, north = shapely.total_bounds(_moved(layer, WGS84).polygons)
             return metric(WGS84, ((west + east) / 2, (south + north) / 2))
     raise VectorError(
-        f"no buildings in `{truth}` nor in `{predictions[0]}`",
+        f"no buildings in `{files.truth}` nor in `{files.predictions}`",
         hint="check the files, or say with `--aoi FILE` where to look",
     )

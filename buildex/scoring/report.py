@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -95,6 +95,7 @@ class ScoreReport:
         pooled: all of them as one; the scene itself where there is one.
         candidates: predictions without a label, best first.
         labels: what became of the features of each scene's file of true buildings.
+        predictions: the same of predictions.
         credits: whom to thank for these, as the files word it.
     """
 
@@ -103,6 +104,7 @@ class ScoreReport:
     pooled: SceneScore
     candidates: tuple[Candidate, ...] = ()
     labels: tuple[RepairCounts, ...] = ()
+    predictions: tuple[RepairCounts, ...] = ()
     credits: tuple[str, ...] = ()
 
     @property
@@ -141,6 +143,7 @@ class ScoreReport:
             table["labels_credit"] = list(self.credits)
         if len(self.labels) == 1:
             table["labels"] = asdict(self.labels[0])
+            table["predictions"] = asdict(self.predictions[0])
         if len(self.scenes) > 1:
             table["scenes"] = {scene.name: scene.as_dict() for scene in self.scenes}
         if c.incomplete_truth:
@@ -162,7 +165,7 @@ class ScoreReport:
         lines = [self.pooled.head()]
         lines += [doubt for scene in self.scenes for doubt in scene.doubts()]
         lines += [f"labels: {line}" for line in self.credits]
-        lines += [f"labels: {counts.text()}" for counts in self.labels if counts.text()]
+        lines += told("labels", self.labels) + told("predictions", self.predictions)
         if any(interval.known for interval in self.intervals.values()):
             lines.append("in brackets: 95 % intervals, drawn from blocks of ground")
         if self.config.incomplete_truth:
@@ -210,6 +213,7 @@ class CompareReport:
         blocks: of ground, over which they were paired.
         differences: of each figure by name, second less first.
         credits: whom to thank for the labels, as their files word it.
+        notes: what else has to be known, in one line each.
     """
 
     config: ScoreConfig
@@ -218,6 +222,7 @@ class CompareReport:
     blocks: int
     differences: Mapping[str, Difference]
     credits: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """The report for JSON."""
@@ -226,6 +231,7 @@ class CompareReport:
             "second": self.names[1],
             "blocks": self.blocks,
             **({"labels_credit": list(self.credits)} if self.credits else {}),
+            **({"notes": list(self.notes)} if self.notes else {}),
             "differences": {
                 f.name: {
                     "first": _known(d.first),
@@ -258,6 +264,7 @@ class CompareReport:
             f"B - A with its 95 % interval, paired over {self.blocks} blocks of ground"
             f" of {self.scenes} scene{'s' * (self.scenes > 1)}",
             *(f"labels: {line}" for line in self.credits),
+            *self.notes,
         ]  # fmt: skip
         lines += ["", f"{'':<52}{'A':>9}{'B':>10}{'B - A':>10}"]
         for head, section in sections(self.config.figures):
@@ -288,6 +295,11 @@ class CompareReport:
 
     def _rows(self) -> list[tuple[Figure, Difference]]:
         return [(f, self.differences[f.name]) for f in self.config.figures]
+
+
+def told(layer: str, counts: Iterable[RepairCounts]) -> list[str]:
+    """What became of the features of a layer of each scene, in one line for each that changed."""
+    return [f"{layer}: {one.text()}" for one in counts if one.text()]
 
 
 def sections(figures: Sequence[Figure]) -> list[tuple[str, list[Figure]]]:
