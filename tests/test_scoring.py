@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from rasterio.features import rasterize
 
 from buildex.errors import BuildexError, ConfigError, VectorError
-from buildex.geo.footprints import Footprints
+from buildex.geo.footprints import Footprints, object_array
 from buildex.io.vector import read_area, read_footprints, write_footprints
 from buildex.scoring import (
     Scene,
@@ -210,6 +210,22 @@ def test_invalid_predictions_are_counted_and_repaired(tmp_path):
     report = score(predictions, truth, COARSE)
     assert report.figures["invalid"] == 1
     assert report.figures["tp_50"] == 2
+
+
+def test_invalid_predictions_count_only_inside_the_area(tmp_path):
+    bowtie = [(EAST + a, NORTH + b) for a, b in ((10, 10), (20, 20), (20, 10), (10, 20))]
+    far = [(x + 500, y) for x, y in bowtie]
+    flat = [(EAST + 40, NORTH + 40), (EAST + 50, NORTH + 50), (EAST + 40, NORTH + 40)]
+    wrong = object_array([shapely.Polygon(ring) for ring in (bowtie, far, flat)])
+    found = write(tmp_path / "found.gpkg", np.concatenate([TRUTH[1:], wrong, [None]]))
+    truth = write(tmp_path / "truth.gpkg", TRUTH)
+    whole = write(tmp_path / "whole.gpkg", np.array([AREA]))
+    west = write(tmp_path / "west.gpkg", boxes((0, 0, 30, 150)))
+    for aoi, crs, count in ((whole, UTM, 2), (west, UTM, 1), (whole, "EPSG:4326", 2)):
+        moved = tmp_path / f"{aoi.stem}{count}{crs[-4:]}.gpkg"
+        frame = pyogrio.read_dataframe(found).to_crs(crs)
+        pyogrio.write_dataframe(frame, moved)
+        assert score(moved, truth, COARSE, aoi=aoi).figures["invalid"] == count
 
 
 def test_an_area_elsewhere_is_an_error(tmp_path):

@@ -31,7 +31,7 @@ class Scene(NamedTuple):
         area: in which every true building is drawn.
         crs: of all of them.
         scores: (P,) what ranks the predictions, -inf for one without; None where nothing does.
-        invalid: how many predictions had to be repaired.
+        invalid: (N, 2) where features of the predictions lie that were invalid or without area.
         name: what the scene is called.
     """
 
@@ -40,7 +40,7 @@ class Scene(NamedTuple):
     area: shapely.Geometry
     crs: str
     scores: Floats | None = None
-    invalid: int = 0
+    invalid: Floats = np.empty((0, 2))
     name: str = ""
 
     def scores_of(self, index: NDArray[np.int64]) -> Floats:

@@ -25,7 +25,7 @@ from buildex.geo.shape_measures import (
     max_tangent_angles,
     outline_distances,
 )
-from buildex.geo.tile_sums import TileCounts, pixel_sums, tile_counts, tile_vertices, tiles_of
+from buildex.geo.tile_sums import TileCounts, pixel_sums, tile_counts, tiles_of, within
 
 Floats = NDArray[np.float64]
 Index = NDArray[np.int64]
@@ -155,7 +155,7 @@ def pixel_evidence(c: Comparison) -> Sums:
     """Pixels of the tiles, and vertices inside the area."""
     own, vertices = c.tile_places, []
     for polygons in (c.scene.predictions, c.scene.truth):
-        points = tile_vertices(polygons, c.scene.area)
+        points = within(edges_of(polygons).start, c.scene.area)
         vertices.append(c.blocks.total(c.blocks.of(points))[own])
     sums = pixel_sums(c.tiles, (vertices[0], vertices[1]))
     return {name: c.blocks.total(own, values) for name, values in sums.items()}
@@ -173,7 +173,7 @@ def building_evidence(c: Comparison) -> Sums:
     own = own_overlaps(c.seen[0].polygons)
     sums["candidates"] = total(c.place_p[candidates(c)])
     sums["overlap"] = total(c.place_p[own.i], own.area)
-    sums["invalid"] = np.full(len(c.blocks), c.scene.invalid / len(c.blocks))
+    sums["invalid"] = total(c.blocks.of(within(c.scene.invalid, c.scene.area)))
     return sums
 
 

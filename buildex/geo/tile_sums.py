@@ -16,8 +16,7 @@ from buildex.config import Track, silent
 from buildex.geo.boundary_bands import eroded
 from buildex.geo.boxes import PixelBox
 from buildex.geo.drawing import Layer
-from buildex.geo.edges import edges_of
-from buildex.geo.footprints import Polygons, object_array
+from buildex.geo.footprints import object_array
 from buildex.geo.grid import Grid, snapped_grid
 from buildex.geo.matching import Inside
 from buildex.geo.measures import PixelCounts, Ssim, pixel_counts, ssim
@@ -146,9 +145,7 @@ def pixel_sums(
     }
 
 
-def tile_vertices(polygons: Polygons, area: shapely.Geometry) -> NDArray[np.float64]:
-    """Vertices (V, 2) of some polygons, as drawn, that lie in an area."""
-    points = edges_of(polygons).start
+def within(points: NDArray[np.float64], area: shapely.Geometry) -> NDArray[np.float64]:
+    """Those of some points (N, 2) that lie in an area."""
     shapely.prepare(area)
-    inside: NDArray[np.float64] = points[shapely.intersects_xy(area, points[:, 0], points[:, 1])]
-    return inside
+    return np.asarray(points[shapely.intersects_xy(area, points[:, 0], points[:, 1])])

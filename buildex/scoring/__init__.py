@@ -105,18 +105,14 @@ def score_scenes(
     return report
 
 
-def compare(
-    scene: Scene, config: ScoreConfig, invalid: int = 0, track: Track = silent
-) -> ScoreReport:
+def compare(scene: Scene, config: ScoreConfig, track: Track = silent) -> ScoreReport:
     """Compare two layers in memory.
 
     Args:
         scene: valid polygons in metres.
         config: resolution and thresholds.
-        invalid: how many predictions had to be repaired, beside those the scene knows.
         track: progress over the blocks of pixels.
     """
-    scene = scene._replace(invalid=scene.invalid + invalid)
     comparison = compared(scene, config.rules, track)
     return _report([comparison], [evidence_of(comparison)], config)
 

@@ -11,6 +11,7 @@ import shapely
 from numpy.typing import NDArray
 
 from buildex.errors import VectorError
+from buildex.geo.blocks import centres
 from buildex.geo.evidence import Scene
 from buildex.geo.footprints import Footprints, Polygons
 from buildex.io.crs import WGS84, metric, reprojected
@@ -72,7 +73,7 @@ def read_scene(files: SceneFiles, config: ScoreConfig, onto: Onto | None = None)
     scenes = [
         Scene(
             found.polygons, truth, area, crs, _scores(found, path, config.score_field),
-            layer.counts.repaired + layer.counts.dropped, files.name or path.stem,
+            reprojected(layer.invalid, layer.buildings.crs, crs), files.name or path.stem,
         )
         for path, found, layer in zip(paths, read, layers, strict=True)
     ]  # fmt: skip
@@ -82,16 +83,26 @@ def read_scene(files: SceneFiles, config: ScoreConfig, onto: Onto | None = None)
 
 
 class _Layer(NamedTuple):
-    """A file as it was read: its buildings in its own CRS, what became of its features."""
+    """A file as it was read, in its own CRS.
+
+    Attributes:
+        buildings: what it holds.
+        counts: what became of its features.
+        invalid: (N, 2) the middle of each feature that was invalid or without area.
+    """
 
     buildings: Footprints
     counts: RepairCounts
+    invalid: NDArray[np.float64]
 
 
 def _read(path: Path, every: bool = False) -> _Layer:
     """A file; `every` feature of predictions is a building, whatever was joined to it."""
     table = read_table(str(path), None, None, None)
-    return _Layer(*buildings_of(table, path, every))
+    shapes = table.geometry
+    wrong = shapes[~shapely.is_valid(shapes) | (shapely.area(shapes) == 0)]
+    placed = wrong[np.isfinite(shapely.bounds(wrong)).all(axis=1)]
+    return _Layer(*buildings_of(table, path, every), centres(placed))
 
 
 def _moved(layer: Footprints, crs: str) -> Footprints:
