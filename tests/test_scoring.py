@@ -173,6 +173,25 @@ def test_the_files_systems_do_not_change_the_figures(tmp_path, crs):
         assert report.figures[name] == pytest.approx(value, abs=1e-3, nan_ok=True), name
 
 
+@pytest.mark.parametrize("drawn_in", ["EPSG:32760", "EPSG:4326"])
+def test_an_area_on_the_antimeridian_is_measured_where_it_lies(tmp_path, drawn_in):
+    def there(polygons: np.ndarray) -> np.ndarray:  # Taveuni, Fiji: 180 degrees cuts a house
+        return shapely.transform(polygons, lambda p: p - (EAST, NORTH) + (819_770, 8_140_000))
+
+    paths = []
+    for name, polygons in (("p", SHIFTED), ("t", TRUTH), ("aoi", np.array([AREA]))):
+        layer = Footprints(there(polygons), "EPSG:32760")
+        write_footprints(tmp_path / f"{name}.gpkg", layer)
+        layer, _ = read_footprints(tmp_path / f"{name}.gpkg", target_crs=drawn_in)
+        write_footprints(tmp_path / f"{name}.gpkg", layer, overwrite=True)
+        paths.append(tmp_path / f"{name}.gpkg")
+    for aoi in (None, paths[2]):
+        report = score(paths[0], paths[1], COARSE, aoi=aoi)
+        assert report.pooled.crs in ("EPSG:32760", "EPSG:32701")
+        assert report.figures["tp_50"] == 2
+        assert report.figures["offset_east_m"] == pytest.approx(0.5, abs=0.05)
+
+
 def test_without_an_area_the_box_around_both_layers_is_scored(tmp_path):
     predictions = write(tmp_path / "predictions.gpkg", SHIFTED)
     truth = write(tmp_path / "truth.gpkg", TRUTH)

@@ -157,13 +157,24 @@ def _scores(found: Footprints, path: Path, column: str) -> NDArray[np.float64] |
 def _metric_crs(files: SceneFiles, layers: Sequence[Footprints]) -> str:
     """The UTM zone of the centre of the area, or of the first layer that has buildings."""
     if files.aoi is not None:
-        middle = read_area(files.aoi, WGS84).centroid
+        middle = _unwrapped(np.array([read_area(files.aoi, WGS84)]))[0].centroid
         return metric(WGS84, (middle.x, middle.y))
     for layer in layers:
         if len(layer):
-            west, south, east, north = shapely.total_bounds(_moved(layer, WGS84).polygons)
+            west, south, east, north = shapely.total_bounds(
+                _unwrapped(_moved(layer, WGS84).polygons)
+            )
             return metric(WGS84, ((west + east) / 2, (south + north) / 2))
     raise VectorError(
         f"no buildings in `{files.truth}` nor in `{files.predictions}`",
         hint="check the files, or say with `--aoi FILE` where to look",
     )
+
+
+def _unwrapped(polygons: Polygons) -> Polygons:
+    """Polygons in degrees, on one side: those on the antimeridian run on beyond 180 degrees."""
+    west, _, east, _ = shapely.total_bounds(polygons)
+    if east - west <= 180:
+        return polygons
+    moved: Polygons = shapely.transform(polygons, lambda p: np.stack([p[:, 0] % 360, p[:, 1]], 1))
+    return moved
