@@ -81,10 +81,8 @@ def without_pixels(scene: Scene) -> None:
     """Time each part of the report but the masks."""
     rules = ScoreConfig().rules
     tiles = [
-        TileCounts(
-            (grid.bounds[0] + 1.0, grid.bounds[1] + 1.0), PixelCounts(), PixelCounts(), Ssim()
-        )
-        for grid in tiles_of(scene.area, scene.crs, rules.gsd, rules.tile)
+        TileCounts((x, y), PixelCounts(), PixelCounts(), Ssim())
+        for x, y in tiles_of(scene.area, scene.crs, rules.gsd, rules.tile).centres.tolist()
     ]
     with timed("who overlaps whom, and why"):
         seen = inside(scene.predictions, scene.area), inside(scene.truth, scene.area)

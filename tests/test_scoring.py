@@ -210,6 +210,22 @@ def test_layers_of_two_places_need_an_area(tmp_path):
     assert score(found, real, COARSE, aoi=aoi).figures["fp_50"] == 3
 
 
+def test_the_second_of_two_predictions_has_to_be_of_the_place_too(tmp_path):
+    found, truth = write(tmp_path / "p.gpkg", SHIFTED), write(tmp_path / "t.gpkg", TRUTH)
+    far = shapely.transform(SHIFTED, lambda points: points + np.array([9000, 0]))
+    other = write(tmp_path / "far.gpkg", far)
+    with pytest.raises(VectorError, match=r"far.gpkg` lies 8,8\d\d m from"):
+        compare_scenes([SceneFiles(predictions=found, compare=other, truth=truth)], COARSE)
+
+
+def test_one_building_far_off_does_not_make_a_country_the_area(tmp_path):
+    found = write(tmp_path / "p.gpkg", SHIFTED)
+    stray = write(tmp_path / "t.gpkg", np.concatenate([TRUTH, boxes((6e4, 6e4, 60010, 60010))]))
+    with pytest.raises(VectorError, match=r"span 3,60. km2, of which 2 hold buildings") as caught:
+        score(found, stray, COARSE)
+    assert "--aoi" in caught.value.hint
+
+
 def test_an_empty_layer_is_an_answer_and_two_need_an_area(tmp_path):
     empty = write(tmp_path / "empty.gpkg", boxes())
     truth = write(tmp_path / "truth.gpkg", TRUTH)

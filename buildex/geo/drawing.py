@@ -38,6 +38,12 @@ class Layer:
         found: Polygons = self.polygons[self._tree.query(box)]
         return found
 
+    def touch(self, boxes: Polygons) -> NDArray[np.bool_]:
+        """Whether `draw` could show something in each of some boxes (N,)."""
+        found = np.zeros(len(boxes), dtype=bool)
+        found[self._tree.query(boxes)[0]] = True
+        return found
+
     def draw(self, grid: Grid) -> NDArray[np.bool_]:
         """Pixels (height, width) whose centre lies in one of the polygons.
 

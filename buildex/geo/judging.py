@@ -92,9 +92,9 @@ def compared(scene: Scene, rules: Rules, track: Track = silent) -> Comparison:
         track: progress over the tiles of pixels.
     """
     seen = inside(scene.predictions, scene.area), inside(scene.truth, scene.area)
-    grids = list(tiles_of(scene.area, scene.crs, rules.gsd, rules.tile))
-    tiles = tile_counts(seen, scene.area, grids, rules.band, track)
-    return matched(scene, rules, seen, tiles)
+    tiles = tiles_of(scene.area, scene.crs, rules.gsd, rules.tile)
+    counts = tile_counts(seen, scene.area, tiles, rules.band, track)
+    return matched(scene, rules, seen, counts)
 
 
 def matched(

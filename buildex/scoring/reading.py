@@ -11,7 +11,7 @@ import shapely
 from numpy.typing import NDArray
 
 from buildex.errors import VectorError
-from buildex.geo.blocks import centres
+from buildex.geo.blocks import Blocks, centres
 from buildex.geo.evidence import Scene
 from buildex.geo.footprints import Footprints, Polygons
 from buildex.io.crs import WGS84, metric, reprojected
@@ -20,6 +20,7 @@ from buildex.io.scene_list import SceneFiles
 from buildex.io.vector import RepairCounts, buildings_of, read_area
 from buildex.scoring.settings import ScoreConfig
 
+SPARSEST = 100  # square kilometres of a scene for each that holds buildings
 Onto = Callable[[Footprints], Footprints]
 
 
@@ -69,7 +70,9 @@ def read_scene(files: SceneFiles, config: ScoreConfig, onto: Onto | None = None)
             hint="check that they show the same place, and their coordinate systems",
         )
     if aoi is None:
-        _check_same_place(truth, read[0].polygons, files)
+        for path, found in zip(paths, read, strict=True):
+            _check_same_place((path, found.polygons), (files.truth, truth))
+        _check_filled(area, every, files)
     scenes = [
         Scene(
             found.polygons, truth, area, crs, _scores(found, path, config.score_field),
@@ -112,20 +115,36 @@ def _moved(layer: Footprints, crs: str) -> Footprints:
     )
 
 
-def _check_same_place(truth: Polygons, predictions: Polygons, files: SceneFiles) -> None:
+def _check_same_place(predictions: tuple[Path, Polygons], truth: tuple[Path, Polygons]) -> None:
     """Without an area, layers of two places would span all the ground between them.
 
     Raises:
         VectorError: if their boxes do not touch.
     """
-    if not len(truth) or not len(predictions):
+    layers = predictions[1], truth[1]
+    if not all(len(layer) for layer in layers):
         return
-    boxes = [shapely.box(*shapely.total_bounds(layer)) for layer in (truth, predictions)]
+    boxes = [shapely.box(*shapely.total_bounds(layer)) for layer in layers]
     apart = float(boxes[0].distance(boxes[1]))
     if apart > 0:
         raise VectorError(
-            f"`{files.predictions}` lies {apart:,.0f} m from `{files.truth}`",
+            f"`{predictions[0]}` lies {apart:,.0f} m from `{truth[0]}`",
             hint="check their coordinate systems, or say with `--aoi FILE` where to look",
+        )
+
+
+def _check_filled(area: shapely.Geometry, buildings: Polygons, files: SceneFiles) -> None:
+    """Without an area, one building far off would span all the ground up to it.
+
+    Raises:
+        VectorError: if buildings lie in few of the square kilometres of their box.
+    """
+    size, filled = area.area / 1e6, len(Blocks.around(1000.0, centres(buildings)))
+    if size > SPARSEST * filled:
+        raise VectorError(
+            f"`{files.predictions}` and `{files.truth}` span {size:,.0f} km2, of which"
+            f" {filled:,} hold buildings",
+            hint="remove what lies far off, or say with `--aoi FILE` where to look",
         )
 
 
