@@ -650,6 +650,22 @@ def test_comparing_says_which_predictions_are_better(tmp_path):
     assert same.text().endswith("larger than chance: nothing")
 
 
+@pytest.mark.parametrize("scored", ["compare", "predictions"])
+def test_a_ranking_is_not_compared_with_a_layer_without_scores(tmp_path, scored):
+    scene = scene_of(tmp_path, "town", SHIFTED, TRUTH)
+    ranked = tmp_path / "ranked.gpkg"
+    write_footprints(ranked, Footprints(SHIFTED, UTM, {"score": np.array([0.9, 0.8, 0.1])}))
+    both = replace(replace(scene, compare=scene.predictions), **{scored: ranked})
+    report = compare_scenes([both], COARSE)
+    for name in ("ap", "ap50", "boundary_ap"):
+        assert report.differences[name].first == report.differences[name].second
+    side = {"compare": "A", "predictions": "B"}[scored]
+    assert f"{side} lacks scores: for AP, all predictions of A and of B have one rank" in (
+        report.text().splitlines()
+    )
+    assert "lacks" not in compare_scenes([replace(scene, compare=scene.predictions)], COARSE).text()
+
+
 def test_comparing_needs_a_second_file(tmp_path):
     with pytest.raises(ConfigError, match="no second predictions"):
         compare_scenes([scene_of(tmp_path, "town", TRUTH, TRUTH)], COARSE)

@@ -34,6 +34,8 @@ __all__ = [
     "compare_scenes", "read_scenes", "score", "score_scenes",
 ]  # fmt: skip
 
+Pair = tuple[Scene, Scene]  # the first and the second predictions of a scene
+
 
 def score(
     predictions: Path,
@@ -135,18 +137,34 @@ def compare_scenes(
         ConfigError: if a scene has no second predictions.
         VectorError: if a file cannot be used, or no building lies in an area.
     """
-    sides: tuple[list[Evidence], list[Evidence]] = ([], [])
     read = [read_scene(files, config, onto) for files in scenes]
-    for one in read:
-        for side, scene in zip(sides, _both(one), strict=True):
+    pairs, unranked = _ranked_alike([_both(scene) for scene in read])
+    sides: tuple[list[Evidence], list[Evidence]] = ([], [])
+    for pair in pairs:
+        for side, scene in zip(sides, pair, strict=True):
             side.append(evidence_of(compared(scene, config.rules, track)))
     sizes = [len(part) for part in sides[0]]
-    pair = together(sides[0]), together(sides[1])
-    found = differences(config.figures, pair, sizes, config.bootstrap, _rng(config))
+    all_of = together(sides[0]), together(sides[1])
+    found = differences(config.figures, all_of, sizes, config.bootstrap, _rng(config))
     names = str(scenes[0].predictions), str(scenes[0].compare)
-    return CompareReport(
-        config, names, len(scenes), sum(sizes), found, _credits(read), tuple(_repairs(read))
-    )
+    notes = (*_repairs(read), *unranked)
+    return CompareReport(config, names, len(scenes), sum(sizes), found, _credits(read), notes)
+
+
+def _ranked_alike(pairs: Sequence[Pair]) -> tuple[list[Pair], list[str]]:
+    """The pairs with scores on both sides or on none, and a line where some were left out.
+
+    Average precision of a ranking and of a single point do not compare.
+    """
+    lacking = [
+        side
+        for side, layers in zip("AB", zip(*pairs, strict=True), strict=True)
+        if any(len(scene.predictions) and scene.scores is None for scene in layers)
+    ]
+    if len(lacking) != 1:
+        return list(pairs), []
+    bare = [(first._replace(scores=None), second._replace(scores=None)) for first, second in pairs]
+    return bare, [f"{lacking[0]} lacks scores: for AP, all predictions of A and of B have one rank"]
 
 
 def _repairs(scenes: Sequence[ReadScene]) -> Iterator[str]:
@@ -155,7 +173,7 @@ def _repairs(scenes: Sequence[ReadScene]) -> Iterator[str]:
         yield from told(layer, (scene.counts[place] for scene in scenes))
 
 
-def _both(scene: ReadScene) -> tuple[Scene, Scene]:
+def _both(scene: ReadScene) -> Pair:
     """The first and the second predictions of a scene, each with its truth."""
     if scene.second is None:
         raise ConfigError(
