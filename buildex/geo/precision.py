@@ -25,7 +25,6 @@ Flags = NDArray[np.bool_]
 AP_IOUS = np.linspace(0.5, 0.95, 10)
 RECALLS = np.linspace(0.0, 1.0, 101)
 EPSILON = float(np.spacing(1))
-RANKS = 1000
 
 
 class Candidates(NamedTuple):
@@ -62,33 +61,26 @@ class Detections:
 
     def summary(self) -> Summary:
         """Average precision and recall of all blocks."""
-        hits, slips, _ = self._ranked()
-        return _summary(hits, slips, float(self.truths.sum()), self.ranked)
+        (only,) = self.summaries(np.ones((1, len(self.truths))))
+        return only
 
-    def summaries(self, weights: Floats, ranks: int = RANKS) -> Iterator[Summary]:
-        """One summary for each row of weights (R, B): how often each block counts.
-
-        Predictions of neighbouring rank are put together where there are more than `ranks`:
-        for intervals, which a thousandth does not change.
-        """
-        hits, slips, block = self._ranked()
-        depth = hits.shape[1]
-        first = np.unique(np.linspace(0, depth, min(ranks, depth), endpoint=False).astype(int))
-        for row in weights.astype(np.float32):
-            own = row[block]
-            some_hits, some_slips = hits * own, slips * own
-            if depth > ranks:
-                some_hits, some_slips = (
-                    np.add.reduceat(flags, first, axis=1) for flags in (some_hits, some_slips)
-                )
-            yield _summary(some_hits, some_slips, float(self.truths @ row), self.ranked)
-
-    def _ranked(self) -> tuple[NDArray[np.float32], NDArray[np.float32], Index]:
-        """Hits and slips (T, D) in order of the score, best first, and their blocks (D,)."""
+    def summaries(self, weights: Floats) -> Iterator[Summary]:
+        """One summary for each row of weights (R, B): how often each block counts."""
         order = np.argsort(-self.score, kind="stable")
-        hits = (self.found & self.counted)[:, order].astype(np.float32)
-        slips = (~self.found & self.counted)[:, order].astype(np.float32)
-        return hits, slips, self.block[order]
+        block, counted = self.block[order], self.counted[:, order]
+        hits = [np.flatnonzero(level) for level in self.found[:, order] & counted]
+        for row in weights:
+            own, truths = row[block], float(self.truths @ row)
+            levels = []
+            for found, counts in zip(hits, counted, strict=True):
+                # Precision falls from one find to the next: only that at finds can be the highest.
+                tp, all_ = np.cumsum(own[found]), np.cumsum(own * counts)
+                if self.ranked:
+                    levels.append(_level(tp, all_[found], truths))
+                else:
+                    levels.append(_level(tp[-1:], all_[-1:], truths))
+            precision, recall = zip(*levels, strict=True)
+            yield Summary(np.stack(precision), np.array(recall))
 
     def curve(self, level: int) -> Floats:
         """Precision (101,) at the recalls `RECALLS`, at the IoU `AP_IOUS[level]`."""
@@ -117,24 +109,24 @@ class Summary(NamedTuple):
         return float(self.recall.mean())
 
 
-def _summary(hits: NDArray[np.float32], slips: NDArray[np.float32], truths: float,
-             ranked: bool) -> Summary:  # fmt: skip
-    """Precision and recall of weighted hits and slips (T, D), best score first."""
-    levels = len(hits)
+def _level(tp: Floats, all_: Floats, truths: float) -> tuple[Floats, float]:
+    """Precision (101,) at the recalls `RECALLS`, and the recall reached; NaN without truth.
+
+    Args:
+        tp: (H,) weight of what was found up to each find, best score first.
+        all_: (H,) weight of the predictions that count up to there.
+        truths: weight of all true buildings.
+    """
     if not truths:
-        return Summary(np.full((levels, len(RECALLS)), np.nan), np.full(levels, np.nan))
-    tp, fp = (np.cumsum(v, axis=1, dtype=np.float64) for v in (hits, slips))
-    if not ranked:
-        tp, fp = tp[:, -1:], fp[:, -1:]
-    precision, recall = np.zeros((levels, len(RECALLS))), np.zeros(levels)
-    if tp.shape[1]:
-        falling = np.maximum.accumulate((tp / (tp + fp + EPSILON))[:, ::-1], axis=1)[:, ::-1]
-        recall = tp[:, -1] / truths
-        for level in range(levels):
-            at = np.searchsorted(tp[level] / truths, RECALLS, side="left")
-            reached = at < tp.shape[1]
-            precision[level, reached] = falling[level, at[reached]]
-    return Summary(precision, recall)
+        return np.full(len(RECALLS), np.nan), float("nan")
+    precision = np.zeros(len(RECALLS))
+    if not len(tp):
+        return precision, 0.0
+    at = np.searchsorted(tp / truths, RECALLS, side="left")
+    at = at[at < len(tp)]
+    best = np.maximum.reduceat(tp / (all_ + EPSILON), at)
+    precision[: len(at)] = np.maximum.accumulate(best[::-1])[::-1]
+    return precision, float(tp[-1] / truths)
 
 
 def pooled(parts: Sequence[Detections]) -> Detections:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -179,14 +180,22 @@ def test_weights_are_blocks_counted_so_many_times():
     assert drawn[1].precision == pytest.approx(together.summary().precision)
 
 
-def test_many_ranks_are_put_together_without_moving_the_figure_much():
+def test_false_predictions_after_all_others_change_no_draw():
     rng = np.random.default_rng(4)
-    truth = np.column_stack([np.arange(3000) * 20.0, np.zeros(3000), np.full((3000, 2), 10.0)])
+    truth = np.column_stack([np.arange(1000) * 20.0, np.zeros(1000), np.full((1000, 2), 10.0)])
     found = truth + rng.normal(0, 0.6, truth.shape)
-    every = detections(truth, found, rng.random(3000))
-    (coarse,) = every.summaries(np.ones((1, 1)), ranks=500)
-    assert coarse.ap == pytest.approx(every.summary().ap, abs=4e-3)
-    assert coarse.ar == pytest.approx(every.summary().ar)
+    stray = truth[:600] + np.array([0, 500, 0, 0])
+    scores = np.concatenate([rng.uniform(0.5, 1, 1000), rng.uniform(0, 0.5, 600)])
+    alone = detections(truth, found, scores[:1000])
+    more = detections(truth, np.concatenate([found, stray]), scores)
+    blocks = np.arange(1600) % 40
+    truths = np.full(40, 25.0)
+    pair = [replace(d, block=blocks[: len(d.score)], truths=truths) for d in (alone, more)]
+    weights = rng.multinomial(40, np.full(40, 1 / 40), size=20).astype(float)
+    first, second = ([s.ap for s in d.summaries(weights)] for d in pair)
+    assert second == pytest.approx(first, abs=1e-12)
+    (same,) = more.summaries(np.ones((1, 1)))
+    assert same.ap == more.summary().ap
 
 
 def test_the_curve_is_the_precision_at_one_iou():
