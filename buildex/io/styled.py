@@ -16,7 +16,7 @@ import numpy as np
 import pyogrio
 import shapely
 
-from buildex.errors import VectorError
+from buildex.errors import OutputError, VectorError
 from buildex.geo.footprints import Footprints
 from buildex.io import output
 
@@ -76,14 +76,23 @@ def write_styled(path: Path, layers: Sequence[StyledLayer]) -> None:
         OutputError: if it cannot be written.
     """
     with output.beside(path) as place:
-        for layer in layers:
-            _write(place, layer)
-        with closing(sqlite3.connect(place)) as file, file:
-            file.execute(TABLE)
-            file.execute(CONTENTS, (DATE,))
+        try:
             for layer in layers:
-                look = qml(layer.colour, layer.dashed), sld(layer)
-                file.execute(STYLE, (layer.name, layer.name, *look, layer.about, DATE))
+                _write(place, layer)
+            _add_styles(place, layers)
+        except (RuntimeError, sqlite3.Error) as error:
+            raise OutputError(
+                f"`{path.name}` cannot be written: {error}", hint="make room on the disk"
+            ) from error
+
+
+def _add_styles(place: Path, layers: Sequence[StyledLayer]) -> None:
+    with closing(sqlite3.connect(place)) as file, file:
+        file.execute(TABLE)
+        file.execute(CONTENTS, (DATE,))
+        for layer in layers:
+            look = qml(layer.colour, layer.dashed), sld(layer)
+            file.execute(STYLE, (layer.name, layer.name, *look, layer.about, DATE))
 
 
 def _write(place: Path, layer: StyledLayer) -> None:

@@ -72,6 +72,23 @@ def test_the_same_layers_are_the_same_bytes(written, tmp_path):
     assert again.read_bytes() == written.read_bytes()
 
 
+@pytest.mark.parametrize(
+    ("where", "error"),
+    [
+        ("pyogrio.raw.write", pyogrio.errors.DataSourceError("disk is full")),
+        ("buildex.io.styled.sqlite3.connect", sqlite3.OperationalError("disk is full")),
+    ],
+)
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, monkeypatch, where, error):
+    def full(*_args, **_options):
+        raise error
+
+    monkeypatch.setattr(where, full)
+    with pytest.raises(OutputError, match=r"`errors.gpkg` cannot be written: disk is full; make"):
+        write_styled(tmp_path / "errors.gpkg", [layer("false", 3)])
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_only_a_geopackage_that_is_not_there_yet_can_be_written(written, tmp_path):
     with pytest.raises(VectorError, match="no GeoPackage"):
         check_layers(tmp_path / "errors.shp")
