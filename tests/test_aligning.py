@@ -160,6 +160,20 @@ def test_score_reports_the_offset_and_applies_it_only_when_asked(scene):
     assert worded.splitlines()[0].endswith("buildings); applied")
 
 
+def test_score_tells_the_offset_beside_csv_in_a_comparison_and_on_the_page(scene, tmp_path):
+    moving = ("--estimate-offset", str(scene / "mosaic.tif"), "--apply-offset")
+    page = tmp_path / "page.html"
+    done = score(scene, *moving, "--csv", "--report", str(page))
+    told = next(line for line in done.stderr.splitlines() if "labels on" in line)
+    assert told.endswith("buildings); applied")
+    assert told.removeprefix("buildex: l") in page.read_text(encoding="utf-8")
+    assert "labels on" not in done.stdout
+    true, labels = str(scene / "true.gpkg"), str(scene / "labels.geojson")
+    pair = ["score", "--compare", true, true, labels, "--gsd", "0.5", *moving]
+    both = CliRunner().invoke(main, pair)
+    assert both.stdout.splitlines()[0].endswith("buildings); applied")
+
+
 def test_score_says_where_nothing_is_applied(scene):
     files = [str(scene / "true.gpkg")] * 2
     extra = ["--estimate-offset", str(scene / "mosaic.tif"), "--apply-offset", "--gsd", "0.5"]

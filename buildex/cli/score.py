@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -92,27 +94,29 @@ def command(
     if mosaic and not report:
         raise click.UsageError("--mosaic is for the pictures of --report")
     chosen = _scenes(files, scenes, pair, aoi, mosaic)
-    offset = _offset(chosen, options)
-    onto = offset.moved if offset is not None and options["apply_offset"] else None
-    if pair or any(scene.compare for scene in chosen):
-        if report or layers or config.fail_under:
-            raise click.UsageError(
-                "--compare goes with neither --report, --layers nor --fail-under"
-            )
-        compared = compare_scenes(chosen, config, track, onto=onto)
-        _show(compared, as_json, as_csv, offset, applied=onto is not None)
-        return
-    given = [path for scene in chosen for path in scene.paths]
+    comparing = pair is not None or any(scene.compare for scene in chosen)
+    if comparing and (report or layers or config.fail_under):
+        raise click.UsageError("--compare goes with neither --report, --layers nor --fail-under")
+    read = [path for scene in chosen for path in scene.paths]
+    for path, check in ((report, check_file), (layers, check_layers)):
+        if path is not None:
+            check(path, overwrite)
+            check_apart(path, scenes, options["estimate_offset"], *read)
     if report is not None:
-        check_file(report, overwrite)
-        check_apart(report, layers, scenes, *given)
-    if layers is not None:
-        check_layers(layers, overwrite)
-        check_apart(layers, scenes, *given)
+        check_apart(report, layers)
+    offset = _offset(chosen, options)
+    applied = offset is not None and options["apply_offset"] and offset.moves
+    shift = "" if offset is None else offset.text(applied)
+    onto = offset.moved if offset is not None and applied else None
+    more = {} if offset is None else {"offset": {**offset.as_dict(), "applied": applied}}
+    show = partial(_show, as_json=as_json, as_csv=as_csv, more=more)
+    if comparing:
+        show(compare_scenes(chosen, config, shift=shift, track=track, onto=onto))
+        return
     found = score_scenes(
-        chosen, config, page=report, layers=layers, credit=credit, track=track, onto=onto
-    )
-    _show(found, as_json, as_csv, offset, applied=onto is not None)
+        chosen, config, page=report, layers=layers, credit=credit, shift=shift, track=track,
+        onto=onto, show=show,
+    )  # fmt: skip
     for line in found.failures:
         say(f"buildex: {line}")
     if found.failures:
@@ -157,19 +161,12 @@ def _offset(scenes: tuple[SceneFiles, ...], options: dict[str, Any]) -> OffsetRe
 
 
 def _show(
-    report: ScoreReport | CompareReport,
-    as_json: bool,
-    as_csv: bool,
-    offset: OffsetReport | None = None,
-    applied: bool = False,
+    report: ScoreReport | CompareReport, as_json: bool, as_csv: bool, more: Mapping[str, Any]
 ) -> None:
-    """A report on stdout, in the form that was asked for."""
+    """A report on stdout, in the form that was asked for; `more` goes into its JSON."""
     if as_csv:
+        for line in report.asides:
+            say(f"buildex: {line}")
         result(report.csv(), {}, as_json=False)
         return
-    text, table = report.text(), report.as_dict()
-    if offset is not None:
-        applied = applied and offset.moves
-        text = f"{offset.text(applied)}\n\n{text}"
-        table = {**table, "offset": {**offset.as_dict(), "applied": applied}}
-    result(text, table, as_json)
+    result(report.text(), {**report.as_dict(), **more}, as_json)

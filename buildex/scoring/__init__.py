@@ -8,7 +8,7 @@ equator. Pixels are drawn tile by tile, so memory does not depend on the area.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -70,8 +70,10 @@ def score_scenes(
     page: Path | None = None,
     layers: Path | None = None,
     credit: str = "",
+    shift: str = "",
     track: Track = silent,
     onto: Onto | None = None,
+    show: Callable[[ScoreReport], None] | None = None,
 ) -> ScoreReport:
     """Score several scenes, each and together.
 
@@ -81,12 +83,15 @@ def score_scenes(
         page: where to write an HTML page to look at.
         layers: where to write a GeoPackage of what was found, missed and wrong.
         credit: whose imagery and labels they are, for the page.
+        shift: how far the labels lie off the imagery, in words, where that was asked.
         track: progress over the blocks of pixels.
         onto: moves true buildings onto the imagery, where they lie off it.
+        show: gets the report before page and layers are written, for which the disk may be full.
 
     Raises:
         VectorError: if a file cannot be used, or no building lies in an area.
         RasterError: if the page is to show a mosaic that cannot be used.
+        OutputError: if the page or the layers cannot be written.
     """
     if page is not None:
         check_mosaics(files.mosaic for files in scenes)
@@ -99,11 +104,15 @@ def score_scenes(
         labels=tuple(scene.counts[0] for scene in read),
         predictions=tuple(scene.counts[1] for scene in read),
         credits=_credits(read),
+        shift=shift,
     )
+    if show is not None:
+        show(report)
     if layers is not None:
         write_layers(layers, comparisons)
     if page is not None:
-        write_page(page, report, comparisons, evidence, [s.mosaic for s in scenes], credit)
+        mosaics = [files.mosaic for files in scenes]
+        write_page(page, report, comparisons, evidence, mosaics, credit)
     return report
 
 
@@ -122,6 +131,8 @@ def compare(scene: Scene, config: ScoreConfig, track: Track = silent) -> ScoreRe
 def compare_scenes(
     scenes: Sequence[SceneFiles],
     config: ScoreConfig,
+    *,
+    shift: str = "",
     track: Track = silent,
     onto: Onto | None = None,
 ) -> CompareReport:
@@ -130,6 +141,7 @@ def compare_scenes(
     Args:
         scenes: their files; each has `compare`, the second predictions.
         config: resolution, thresholds and draws.
+        shift: how far the labels lie off the imagery, in words, where that was asked.
         track: progress over the blocks of pixels.
         onto: moves true buildings onto the imagery, where they lie off it.
 
@@ -148,7 +160,8 @@ def compare_scenes(
     found = differences(config.figures, all_of, sizes, config.bootstrap, _rng(config))
     names = str(scenes[0].predictions), str(scenes[0].compare)
     notes = (*_repairs(read), *unranked)
-    return CompareReport(config, names, len(scenes), sum(sizes), found, _credits(read), notes)
+    thanks = _credits(read)
+    return CompareReport(config, names, len(scenes), sum(sizes), found, thanks, notes, shift)
 
 
 def _ranked_alike(pairs: Sequence[Pair]) -> tuple[list[Pair], list[str]]:

@@ -107,6 +107,7 @@ def _head(page: _Page) -> str:
         words.append("Brackets and bars are 95 % intervals, from drawing blocks of ground anew.")
     if not page.fair:
         words.append("The truth has holes: a prediction without a label is no error here.")
+    words += [escape(f"{line[:1].upper()}{line[1:]}.") for line in page.report.asides]
     title = f"<p>building score</p><h1>{escape(_title(page))}</h1>"
     return f"<header>{title}<p>{' '.join(words)}</p></header>"
 

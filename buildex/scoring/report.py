@@ -97,6 +97,7 @@ class ScoreReport:
         labels: what became of the features of each scene's file of true buildings.
         predictions: the same of predictions.
         credits: whom to thank for these, as the files word it.
+        shift: how far the true buildings lie off the imagery, in words; empty if nobody asked.
     """
 
     config: ScoreConfig
@@ -106,6 +107,7 @@ class ScoreReport:
     labels: tuple[RepairCounts, ...] = ()
     predictions: tuple[RepairCounts, ...] = ()
     credits: tuple[str, ...] = ()
+    shift: str = ""
 
     @property
     def figures(self) -> Mapping[str, float]:
@@ -125,6 +127,11 @@ class ScoreReport:
             for name, limit in self.config.fail_under.items()
             if not self.figures[name] >= limit
         ]
+
+    @property
+    def asides(self) -> list[str]:
+        """What a table of figures has no room for, in one line each; no blocks of the shift."""
+        return [*self.shift.splitlines()[:1], *(d for scene in self.scenes for d in scene.doubts())]
 
     def as_dict(self) -> dict[str, Any]:
         """The report for JSON."""
@@ -162,7 +169,7 @@ class ScoreReport:
 
     def text(self) -> str:
         """The report as a table."""
-        lines = [self.pooled.head()]
+        lines = [*([self.shift, ""] if self.shift else []), self.pooled.head()]
         lines += [doubt for scene in self.scenes for doubt in scene.doubts()]
         lines += [f"labels: {line}" for line in self.credits]
         lines += told("labels", self.labels) + told("predictions", self.predictions)
@@ -214,6 +221,7 @@ class CompareReport:
         differences: of each figure by name, second less first.
         credits: whom to thank for the labels, as their files word it.
         notes: what else has to be known, in one line each.
+        shift: how far the true buildings lie off the imagery, in words; empty if nobody asked.
     """
 
     config: ScoreConfig
@@ -223,6 +231,12 @@ class CompareReport:
     differences: Mapping[str, Difference]
     credits: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    shift: str = ""
+
+    @property
+    def asides(self) -> list[str]:
+        """What a table of figures has no room for, in one line each; no blocks of the shift."""
+        return [*self.shift.splitlines()[:1], *self.notes]
 
     def as_dict(self) -> dict[str, Any]:
         """The report for JSON."""
@@ -260,6 +274,7 @@ class CompareReport:
         """The report as a table."""
         a, b = self.names
         lines = [
+            *([self.shift, ""] if self.shift else []),
             f"A: {a}", f"B: {b}",
             f"B - A with its 95 % interval, paired over {self.blocks} blocks of ground"
             f" of {self.scenes} scene{'s' * (self.scenes > 1)}",

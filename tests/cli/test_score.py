@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import shutil
+import sqlite3
 from pathlib import Path
 
 import numpy as np
@@ -220,6 +221,40 @@ def test_score_writes_over_nothing_that_it_reads_or_writes(files, tmp_path, give
     assert done.exit_code == 1
     assert "is needed by this run itself" in done.stderr
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_score_shows_its_figures_where_the_disk_is_full(files, tmp_path, monkeypatch):
+    def full(*_args, **_options):
+        raise sqlite3.OperationalError("disk is full")
+
+    monkeypatch.setattr("buildex.io.styled.sqlite3.connect", full)
+    done = run(*files[:2], "--layers", str(tmp_path / "layers.gpkg"), "--gsd", "0.5")
+    assert done.exit_code == 1
+    assert "PoLiS of pairs" in done.stdout
+    assert done.stderr.splitlines()[-1].startswith("buildex: `layers.gpkg` cannot be written")
+    assert not (tmp_path / "layers.gpkg").exists()
+
+
+def test_score_never_replaces_the_mosaic_of_the_offset(files, tmp_path):
+    mosaic = tmp_path / "mosaic.tif"
+    mosaic.write_bytes(b"imagery")
+    offset = ("--estimate-offset", str(mosaic), "--report", str(mosaic), "--overwrite")
+    done = run(*files[:2], *offset)
+    assert done.exit_code == 1
+    assert "is needed by this run itself" in done.stderr
+    assert mosaic.read_bytes() == b"imagery"
+
+
+def test_score_says_beside_csv_what_a_table_has_no_room_for(files, tmp_path):
+    elsewhere = tmp_path / "elsewhere.geojson"
+    there = shapely.box(501_000, 9_300_000, 501_050, 9_300_050)
+    write_footprints(elsewhere, Footprints(np.array([there]), UTM))
+    found = tmp_path / "found.gpkg"
+    write_footprints(found, Footprints(np.array([there.buffer(-20)]), UTM))
+    done = run(str(found), files[1], "--aoi", str(elsewhere), "--csv", "--gsd", "0.5")
+    assert done.exit_code == 0
+    assert "none of 1 true buildings lies in the area" in done.stderr
+    assert "none of" not in done.stdout
 
 
 def test_score_looks_at_the_mosaic_before_the_work(files, tmp_path):
