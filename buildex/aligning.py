@@ -1,14 +1,14 @@
 """Find how far labels lie off a mosaic: `buildex score --estimate-offset MOSAIC`.
 
-Windows of the mosaic are read building by building, so memory does not depend on its
-size. Where a scene has more buildings than are needed, some are drawn by lot, the same ones
-each time.
+Windows of the mosaic are read building by building, block by block, so memory depends neither
+on its size nor on the number of blocks. Where a scene or a block has more buildings than are
+needed, some are drawn by lot, the same ones each time.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -154,16 +154,37 @@ def offset_of(
         crs, search = image.grid.crs, Search(gsd, config.offset_reach)
         polygons = _in(labels, crs)
         groups = _groups(polygons, config.offset_block)
-        chosen = np.array(sorted({int(i) for index in groups.values() for i in _lot(index)}))
-        clues = dict(_clues(image, polygons, _by_place(polygons, chosen), search, track))
-
-    def shift(index: NDArray[np.int64]) -> Shift:
-        told = [clues[number] for number in _lot(index).tolist() if number in clues]
-        return found(told, search, np.random.default_rng(SEED))
-
+        lots = [_lot(index) for index in groups.values()]
+        clues = _clues(image, polygons, [_by_place(polygons, lot) for lot in lots], search, track)
+        shift, shifts = _shifts(clues, lots, search)
     side = config.offset_block
-    blocks = tuple(BlockShift(x, y, shift(index)) for (x, y), index in groups.items())
-    return OffsetReport(mosaic, crs, shift(chosen), side, () if side is None else blocks)
+    blocks = tuple(BlockShift(*at, one) for at, one in zip(groups, shifts, strict=True))
+    return OffsetReport(mosaic, crs, shift, side, () if side is None else blocks)
+
+
+def _shifts(
+    clues: Iterable[dict[int, Evidence]], lots: Sequence[NDArray[np.int64]], search: Search
+) -> tuple[Shift, list[Shift]]:
+    """The shift of the scene, and that of each block; of one block's clues only a lot is kept.
+
+    Args:
+        clues: what buildings say, by number, block by block.
+        lots: numbers of the buildings of each block that were looked at.
+        search: where they were looked for.
+    """
+    scene = _lot(np.sort(np.concatenate(lots)))
+    kept: dict[int, Evidence] = {}
+    shifts = []
+    for told, lot in zip(clues, lots, strict=True):
+        shifts.append(_found(told, lot, search))
+        kept |= {number: told[number] for number in scene.tolist() if number in told}
+    return _found(kept, scene, search), shifts
+
+
+def _found(clues: Mapping[int, Evidence], lot: NDArray[np.int64], search: Search) -> Shift:
+    """The shift that the buildings of a lot agree on."""
+    told = [clues[number] for number in lot.tolist() if number in clues]
+    return found(told, search, np.random.default_rng(SEED))
 
 
 def worded(shift: Shift) -> str:
@@ -252,20 +273,31 @@ def _by_place(polygons: NDArray[np.object_], chosen: NDArray[np.int64]) -> list[
 def _clues(
     image: Mosaic,
     polygons: NDArray[np.object_],
-    chosen: Sequence[int],
+    blocks: Sequence[Sequence[int]],
     search: Search,
     track: Track,
-) -> Iterator[tuple[int, Evidence]]:
-    """What each chosen building says, where it says anything."""
-    largest = LARGEST / search.gsd
-    for number in track(chosen, total=len(chosen), label="offset"):
-        rings = [image.grid.to_pixel(ring) for ring in to_rings(polygons[number])]
-        low = np.floor(rings[0].min(axis=0)).astype(int) - search.margin
-        high = np.ceil(rings[0].max(axis=0)).astype(int) + search.margin
-        box = PixelBox(int(low[0]), int(low[1]), int(high[0]), int(high[1]))
-        if max(box.width, box.height) > largest or box.intersection(image.grid.box) is None:
-            continue
-        pixels, valid = image.read(box)
-        clue = evidence(pixels, valid, [ring - low for ring in rings], search)
+) -> Iterator[dict[int, Evidence]]:
+    """What each building of each block says, where it says anything, block by block."""
+    every = [number for block in blocks for number in block]
+    ends = set(np.cumsum([len(block) for block in blocks]).tolist())
+    told: dict[int, Evidence] = {}
+    for done, number in enumerate(track(every, total=len(every), label="offset"), start=1):
+        clue = _clue(image, polygons[number], search)
         if clue is not None:
-            yield number, clue
+            told[number] = clue
+        if done in ends:
+            yield told
+            told = {}
+
+
+def _clue(image: Mosaic, polygon: shapely.Polygon, search: Search) -> Evidence | None:
+    """What a building says; nothing if it is huge or lies beside the mosaic."""
+    rings = [image.grid.to_pixel(ring) for ring in to_rings(polygon)]
+    low = np.floor(rings[0].min(axis=0)).astype(int) - search.margin
+    high = np.ceil(rings[0].max(axis=0)).astype(int) + search.margin
+    box = PixelBox(int(low[0]), int(low[1]), int(high[0]), int(high[1]))
+    huge = max(box.width, box.height) > LARGEST / search.gsd
+    if huge or box.intersection(image.grid.box) is None:
+        return None
+    pixels, valid = image.read(box)
+    return evidence(pixels, valid, [ring - low for ring in rings], search)

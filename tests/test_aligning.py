@@ -15,6 +15,7 @@ from buildex.errors import ConfigError, VectorError
 from buildex.geo.drawing import Layer
 from buildex.geo.footprints import Footprints, object_array
 from buildex.geo.grid import Grid
+from buildex.geo.offset import Evidence, evidence
 from buildex.io.crs import reprojected
 from buildex.io.vector import read_footprints, write_footprints
 from tests.io.made import write_raster
@@ -106,6 +107,29 @@ def test_blocks_have_their_own_shifts(scene):
     middle = shapely.get_y(shapely.centroid(houses)) > NORTH - 100
     apart = shapely.area(shapely.symmetric_difference(back, houses)) / shapely.area(houses)
     assert apart[middle].max() < 0.1
+
+
+def test_blocks_hold_no_more_than_their_own_buildings_and_a_lot(scene, monkeypatch):
+    alive: set[int] = set()
+    most = []
+
+    class Counted(Evidence):
+        def __del__(self):
+            alive.discard(id(self))
+
+    def counted(*given):
+        clue = Counted(*evidence(*given))
+        alive.add(id(clue))
+        most.append(len(alive))
+        return clue
+
+    monkeypatch.setattr("buildex.aligning.evidence", counted)
+    monkeypatch.setattr("buildex.aligning.ENOUGH", 4)
+    labels = Footprints(village(), UTM)
+    report = offset_of(str(scene / "mosaic.tif"), labels, AlignConfig(offset_block=50))
+    assert len(report.blocks) == 12
+    assert len(most) > 25
+    assert max(most) <= 4 + 4 + 4  # the scene's, those of a block, and of the one before
 
 
 def test_labels_elsewhere_are_told(scene, tmp_path):
