@@ -132,6 +132,20 @@ def test_a_building_that_the_edge_cuts_counts_with_pixels_but_not_with_its_outli
     assert figures["vertices_true"] == 4
 
 
+def test_outlines_are_compared_whole_where_the_edge_cuts_the_prediction():
+    # A true building that touches the edge, and a prediction that runs 2 m over it.
+    true, found = boxes((180, 10, 200, 20)), boxes((180, 10, 202, 20))
+    config = ScoreConfig(gsd=0.5, bootstrap=0, boundary=1.0)
+    figures = compared(
+        np.concatenate([TRUTH, found]), np.concatenate([TRUTH, true]), config
+    ).figures
+    assert figures["matched_iou_50"] == 1  # of what lies in the area
+    assert figures["c_iou"] == pytest.approx((3 + 200 / 220) / 4)
+    shared = 2 * 20 + 8  # of bands of 1 m: three walls
+    band = shared / ((2 * 20 + 2 * 8) + (2 * 22 + 2 * 8) - shared)
+    assert figures["boundary_iou"] == pytest.approx((3 + band) / 4)
+
+
 def test_tiles_weigh_as_much_as_the_area_leaves_of_them():
     # 50 m tiles lie at multiples of 50 m; the area leaves one whole and a tenth of another.
     x0 = np.ceil(EAST / 50) * 50

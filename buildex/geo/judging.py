@@ -18,7 +18,16 @@ from buildex.geo.boundary_bands import band_ious
 from buildex.geo.edges import Edges, edges_of
 from buildex.geo.evidence import Evidence, Rules, Scene
 from buildex.geo.footprints import Polygons
-from buildex.geo.matching import Inside, Overlaps, Pairing, inside, overlaps, own_overlaps, pair
+from buildex.geo.matching import (
+    Inside,
+    Overlaps,
+    Pairing,
+    inside,
+    overlaps,
+    own_overlaps,
+    pair,
+    pair_overlaps,
+)
 from buildex.geo.precision import AP_IOUS, Candidates, Detections, Field, found_at
 from buildex.geo.shape_measures import (
     centroid_offsets,
@@ -184,11 +193,15 @@ def candidates(c: Comparison) -> Index:
 
 
 def pair_evidence(c: Comparison, bands: Floats) -> Sums:
-    """Outlines of pairs whose true building the area's edge leaves whole."""
+    """Outlines, uncut, of pairs whose true building the area's edge leaves whole."""
     at = c.paired
     uncut = c.seen[1].whole[at.truths]
-    i, j, iou = at.predictions[uncut], at.truths[uncut], at.ious[uncut]
+    i, j = at.predictions[uncut], at.truths[uncut]
     p, t = c.scene.predictions[i], c.scene.truth[j]
+    iou, band_iou = at.ious[uncut].copy(), bands[_rows(c.found, i, j, len(c.scene.truth))]
+    cut = ~c.seen[0].whole[i]
+    whole = pair_overlaps(p[cut], t[cut])
+    iou[cut], band_iou[cut] = whole.iou, band_ious(p[cut], t[cut], whole, c.rules.band)
     edges_p, edges_t = c.edges[0].take(i), c.edges[1].take(j)
     n_p, n_t = (edges.counts.astype(np.float64) for edges in (edges_p, edges_t))
     polis, hausdorff = outline_distances(edges_p, edges_t)
@@ -198,7 +211,7 @@ def pair_evidence(c: Comparison, bands: Floats) -> Sums:
         "polis": polis,
         "hausdorff": hausdorff,
         "c_iou": iou * (1 - np.abs(n_p - n_t) / (n_p + n_t)),
-        "band_iou": bands[_rows(c.found, i, j, len(c.scene.truth))],
+        "band_iou": band_iou,
         "pair_vertices_p": n_p,
         "pair_vertices_t": n_t,
         "vertex_ratios": n_p / n_t,

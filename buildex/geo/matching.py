@@ -61,6 +61,12 @@ def own_overlaps(polygons: Polygons) -> Overlaps:
     return _sharing(layer, layer, i[i < j], j[i < j])
 
 
+def pair_overlaps(first: Polygons, second: Polygons) -> Overlaps:
+    """Overlaps of N pairs that are known to share area, one after the other."""
+    each = np.arange(len(first))
+    return _sharing(Layer.of(first), Layer.of(second), each, each)
+
+
 def overlap_area(polygons: Polygons) -> float:
     """Area that polygons of one layer share, summed over pairs, in square units of their CRS."""
     return float(own_overlaps(polygons).area.sum()) if len(polygons) else 0.0
