@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -60,19 +60,12 @@ def read_scene(files: SceneFiles, config: ScoreConfig, onto: Onto | None = None)
     real = _moved(labels.buildings, crs)
     truth = (real if onto is None else onto(real)).polygons
     read = [_moved(layer.buildings, crs) for layer in layers]
-    drawn = np.concatenate([found.polygons for found in read])
-    every = np.concatenate([truth, drawn])
-    aoi = files.aoi
-    area = shapely.box(*shapely.total_bounds(every)) if aoi is None else read_area(aoi, crs)
-    if len(drawn) and not shapely.intersects(area, every).any():
-        raise VectorError(
-            f"no building of `{files.predictions}` or `{files.truth}` lies in `{aoi}`",
-            hint="check that they show the same place, and their coordinate systems",
-        )
-    if aoi is None:
-        for path, found in zip(paths, read, strict=True):
-            _check_same_place((path, found.polygons), (files.truth, truth))
-        _check_filled(area, every, files)
+    drawn = [found.polygons for found in read]
+    if files.aoi is None:
+        area = _box_around(dict(zip(paths, drawn, strict=True)), truth, files.truth)
+    else:
+        area = read_area(files.aoi, crs)
+        _check_seen(area, drawn, truth, files)
     scenes = [
         Scene(
             found.polygons, truth, area, crs, _scores(found, path, config.score_field),
@@ -115,37 +108,59 @@ def _moved(layer: Footprints, crs: str) -> Footprints:
     )
 
 
-def _check_same_place(predictions: tuple[Path, Polygons], truth: tuple[Path, Polygons]) -> None:
-    """Without an area, layers of two places would span all the ground between them.
+def _check_seen(
+    area: shapely.Geometry, drawn: Sequence[Polygons], truth: Polygons, files: SceneFiles
+) -> None:
+    """Make sure that an area holds something, where anything was predicted.
 
     Raises:
-        VectorError: if their boxes do not touch.
+        VectorError: if all layers lie outside.
     """
-    layers = predictions[1], truth[1]
-    if not all(len(layer) for layer in layers):
-        return
-    boxes = [shapely.box(*shapely.total_bounds(layer)) for layer in layers]
-    apart = float(boxes[0].distance(boxes[1]))
-    if apart > 0:
+    seen = (shapely.intersects(area, layer).any() for layer in (*drawn, truth))
+    if any(len(layer) for layer in drawn) and not any(seen):
         raise VectorError(
-            f"`{predictions[0]}` lies {apart:,.0f} m from `{truth[0]}`",
-            hint="check their coordinate systems, or say with `--aoi FILE` where to look",
+            f"no building of `{files.predictions}` or `{files.truth}` lies in `{files.aoi}`",
+            hint="check that they show the same place, and their coordinate systems",
         )
 
 
-def _check_filled(area: shapely.Geometry, buildings: Polygons, files: SceneFiles) -> None:
-    """Without an area, one building far off would span all the ground up to it.
+def _box_around(drawn: Mapping[Path, Polygons], truth: Polygons, source: Path) -> shapely.Geometry:
+    """The box around all layers, where they show one place: the area, where none is given.
+
+    Args:
+        drawn: predictions by their file.
+        truth: true buildings.
+        source: their file.
 
     Raises:
-        VectorError: if buildings lie in few of the square kilometres of their box.
+        VectorError: if predictions lie apart from the truth, or a building far off from all
+            others makes nearly all of the box empty.
     """
-    size, filled = area.area / 1e6, len(Blocks.around(1000.0, centres(buildings)))
+    every = np.concatenate([truth, *drawn.values()])
+    area = shapely.box(*shapely.total_bounds(every))
+    for path, layer in drawn.items():
+        apart = _between(layer, truth)
+        if apart > 0:
+            raise VectorError(
+                f"`{path}` lies {apart:,.0f} m from `{source}`",
+                hint="check their coordinate systems, or say with `--aoi FILE` where to look",
+            )
+    size, filled = area.area / 1e6, len(Blocks.around(1000.0, centres(every)))
     if size > SPARSEST * filled:
+        names = ", ".join(f"`{path}`" for path in (*drawn, source))
         raise VectorError(
-            f"`{files.predictions}` and `{files.truth}` span {size:,.0f} km2, of which"
-            f" {filled:,} hold buildings",
+            f"{names} span {size:,.0f} km2, of which {filled:,} hold buildings",
             hint="remove what lies far off, or say with `--aoi FILE` where to look",
         )
+    return area
+
+
+def _between(one: Polygons, other: Polygons) -> float:
+    """Distance of the boxes around two layers; 0 where one is empty."""
+    if not len(one) or not len(other):
+        return 0.0
+    boxes = [shapely.box(*shapely.total_bounds(layer)) for layer in (one, other)]
+    return float(boxes[0].distance(boxes[1]))
 
 
 def _credit(labels: Footprints) -> tuple[str, ...]:
