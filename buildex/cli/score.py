@@ -13,7 +13,6 @@ from buildex.aligning import OffsetReport
 from buildex.cli.console import result, say, track
 from buildex.cli.offset import asked_offset, offset_options
 from buildex.cli.options import collect, config_options
-from buildex.errors import ConfigError
 from buildex.io.output import check_apart, check_file
 from buildex.io.styled import check_layers
 from buildex.scoring import (
@@ -85,10 +84,7 @@ def command(
     Vector files in any coordinate systems. All lengths are metres on the ground;
     docs/metrics.md defines every figure. Exits with 3 where one is below its --fail-under.
     """
-    try:
-        config = collect(ScoreConfig, options)
-    except ConfigError as error:
-        raise click.UsageError(str(error)) from None
+    config = collect(ScoreConfig, options)
     if as_json and as_csv:
         raise click.UsageError("--json and --csv are two forms of one report: choose one")
     if mosaic and not report:

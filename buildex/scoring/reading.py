@@ -94,7 +94,7 @@ class _Layer(NamedTuple):
 
 def _read(path: Path, every: bool = False) -> _Layer:
     """A file; `every` feature of predictions is a building, whatever was joined to it."""
-    table = read_table(str(path), None, None, None)
+    table = read_table(str(path), None)
     shapes = table.geometry
     wrong = shapes[~shapely.is_valid(shapes) | (shapely.area(shapes) == 0)]
     placed = wrong[np.isfinite(shapely.bounds(wrong)).all(axis=1)]
