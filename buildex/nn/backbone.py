@@ -21,11 +21,13 @@ from torch import Tensor, nn
 from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool, LastLevelP6P7
 
-from buildex.card import NetworkSpec
+from buildex.card import STRIDES, NetworkSpec
 from buildex.errors import ConfigError, ModelError
 
 LEVELS = ("p2", "p3", "p4", "p5", "p6", "p7")
 STRIDE_FIRST = ".detectron2"  # a tag of an encoder's name
+LENT_EPSILON = 1e-3  # of batch norms that TensorFlow trained
+BLANK = 64  # side in pixels of what an encoder is tried with
 Pyramid = OrderedDict[str, Tensor]
 Triple = tuple[float, float, float]
 IMAGENET: tuple[Triple, Triple] = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -41,29 +43,80 @@ def create_encoder(name: str, pretrained: str = "") -> nn.Module:
             path of a safetensors file whose keys fit exactly.
 
     Raises:
-        ModelError: for an unknown encoder or weights that cannot be had.
+        ModelError: for an unknown encoder, one without a pyramid, or weights that cannot be had.
     """
     plain = name.removesuffix(STRIDE_FIRST)
-    if plain != name and pretrained == "timm":
-        raise ModelError(
-            f"timm has no weights for `{name}`", hint=f"use `--encoder {plain}`, or give a file"
-        )
     options: dict[str, Any] = {"features_only": True, "pretrained": pretrained == "timm"}
-    if "efficientnet_lite" in name:
-        options["bn_eps"] = 1e-3  # as these weights were trained
+    if _borrows(plain):
+        options |= {"bn_eps": LENT_EPSILON, "pretrained_cfg": _origin(plain)}
+    if pretrained == "timm":
+        _check_weights(name, plain)
     try:
         encoder: nn.Module = timm.create_model(plain, **options)
     except Exception as error:  # timm, its hub client and sockets raise many kinds
+        reason = " ".join(str(error).split())  # some speak in paragraphs
         raise ModelError(
-            f"no encoder `{name}` with {pretrained or 'random'} weights: {error}",
+            f"no encoder `{name}` with {pretrained or 'random'} weights: {reason}",
             hint="check the name with timm.list_models(); without a network give "
             "`--pretrained FILE.safetensors` or `--pretrained none`",
         ) from error
+    _check_stages(encoder, name)
     if plain != name:
         stride_first(encoder, name)
     if pretrained not in ("", "timm"):
         load_encoder(encoder, Path(pretrained))
     return encoder
+
+
+def _borrows(name: str) -> bool:
+    """Whether an encoder has only the weights that TensorFlow's of its make were trained to.
+
+    So it is with EfficientNet-Lite 1 to 4: the tensors are the same, and what pads them is not.
+    """
+    own = timm.get_pretrained_cfg(name)
+    return "efficientnet_lite" in name and own is not None and not own.has_weights
+
+
+def _origin(name: str) -> Any:
+    """What timm knows of an encoder's weights: size, mean, where they lie; None of none."""
+    return timm.get_pretrained_cfg(f"tf_{name.split('.')[0]}" if _borrows(name) else name)
+
+
+def _check_weights(name: str, plain: str) -> None:
+    """Whether timm has weights for an encoder that it knows.
+
+    Raises:
+        ModelError: if it has none, which no network would mend.
+    """
+    if plain == name and (not timm.is_model(name) or getattr(_origin(name), "has_weights", False)):
+        return
+    other = f"use `--encoder {plain}`" if plain != name else "choose another `--encoder`"
+    raise ModelError(
+        f"timm has no weights for `{name}`",
+        hint=f"{other}, give a file of them, or `--pretrained none`",
+    )
+
+
+def _check_stages(encoder: nn.Module, name: str) -> None:
+    """Whether an encoder's features make a pyramid of images of any size.
+
+    Raises:
+        ModelError: if not, as those of most transformers.
+    """
+    info: Any = encoder.feature_info
+    wanted = [(c, BLANK // s) for c, s in zip(info.channels(), info.reduction(), strict=True)]
+    learns = encoder.training
+    try:
+        with torch.no_grad():
+            found = [tuple(f.shape[1:3]) for f in encoder.eval()(torch.zeros(1, 3, BLANK, BLANK))]
+    except Exception:  # each refuses a size that it was not made for in its own way
+        found = []
+    encoder.train(learns)
+    if found != wanted or tuple(info.reduction()[-4:]) != STRIDES[:4]:
+        raise ModelError(
+            f"`{name}` gives no pyramid of features with strides 4, 8, 16 and 32",
+            hint="use a convolutional encoder, such as efficientnet_lite2 or resnet50",
+        )
 
 
 def stride_first(encoder: nn.Module, name: str) -> None:
@@ -109,11 +162,9 @@ def load_encoder(encoder: nn.Module, path: Path) -> None:
 
 def normalisation(name: str) -> tuple[Triple, Triple]:
     """Mean and standard deviation (R, G, B; of values 0..1) that an encoder was trained with."""
-    if "efficientnet_lite" in name:
-        return (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)  # timm's entry of the untrained name differs
     if name.endswith(STRIDE_FIRST):
         return IMAGENET  # what its stem is converted to, see `nn.pretrained`
-    config = timm.get_pretrained_cfg(name)
+    config = _origin(name)
     if config is None:
         return IMAGENET
     (r, g, b), (r_std, g_std, b_std) = config.mean, config.std
@@ -142,18 +193,19 @@ class ImageNetwork(nn.Module):
 
 
 class Stages(nn.Module):
-    """An encoder's features at all its strides, without a pyramid."""
+    """An encoder's features at all its strides from 2, without a pyramid."""
 
     def __init__(self, encoder: str, pretrained: str = "") -> None:
         super().__init__()
         self.encoder = create_encoder(encoder, pretrained)
         info: Any = self.encoder.feature_info
-        self.channels: list[int] = info.channels()
-        self.strides: list[int] = info.reduction()
+        self._first = sum(stride < 2 for stride in info.reduction())
+        self.channels: list[int] = info.channels()[self._first :]
+        self.strides: list[int] = info.reduction()[self._first :]
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Normalised images (B, 3, H, W) to the features of each stride, the finest first."""
-        stages: list[Tensor] = self.encoder(images)
+        stages: list[Tensor] = self.encoder(images)[self._first :]
         return stages
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import timm
 import torch
@@ -7,7 +9,14 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from buildex.errors import ConfigError, ModelError
-from buildex.nn.backbone import create_encoder, freeze, freeze_statistics, normalisation
+from buildex.nn.backbone import (
+    Stages,
+    create_encoder,
+    freeze,
+    freeze_statistics,
+    normalisation,
+)
+from buildex.nn.recipe import TrainConfig
 from tests.nn.made import SMALLEST
 
 
@@ -56,20 +65,89 @@ def test_an_unknown_encoder_is_refused():
         create_encoder("resnet_of_mine")
 
 
-def test_without_a_network_the_hint_says_what_else_there_is(monkeypatch):
+def test_without_a_network_one_line_says_what_else_there_is(monkeypatch):
     def offline(*_, **__):
-        raise OSError("Temporary failure in name resolution")
+        raise OSError("Temporary failure\n\n  in name resolution")
 
     monkeypatch.setattr(timm, "create_model", offline)
-    with pytest.raises(ModelError, match="Temporary failure") as caught:
-        create_encoder(SMALLEST, "timm")
+    with pytest.raises(ModelError, match="Temporary failure in name resolution") as caught:
+        create_encoder(TrainConfig().encoder, TrainConfig().pretrained)
     assert "--pretrained FILE.safetensors" in caught.value.hint
+    assert "\n" not in str(caught.value)
 
 
-def test_lite_encoders_want_values_from_minus_one_to_one():
-    assert normalisation("efficientnet_lite2") == ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-    assert normalisation("resnet18")[0] == (0.485, 0.456, 0.406)
+def fetched(monkeypatch, path):
+    """Let timm find the weights of all encoders in a file."""
+    known = timm.get_pretrained_cfg
+
+    def local(name, *others, **options):
+        config = known(name, *others, **options)
+        there = config is not None and config.has_weights
+        return dataclasses.replace(config, file=str(path)) if there else config
+
+    monkeypatch.setattr(timm, "get_pretrained_cfg", local)
+
+
+def test_the_default_encoder_has_the_default_weights(monkeypatch, tmp_path):
+    """They are TensorFlow's, by another name; its keys and shapes are ours."""
+    usual = TrainConfig()
+    theirs = timm.create_model(f"tf_{usual.encoder}", features_only=True).state_dict()
+    save_file({k: torch.full_like(v, 0.25) for k, v in theirs.items()}, tmp_path / "w.safetensors")
+    fetched(monkeypatch, tmp_path / "w.safetensors")
+    encoder = create_encoder(usual.encoder, usual.pretrained)
+    assert all((p == 0.25).all() for p in encoder.parameters())
+
+
+@pytest.mark.parametrize("name", ["efficientnet_es_pruned_of_mine", "efficientnet_b6"])
+def test_weights_that_do_not_exist_are_no_matter_of_the_network(name):
+    with pytest.raises(ModelError) as caught:
+        create_encoder(name, "timm")
+    known = timm.is_model(name)
+    assert ("timm has no weights" in caught.value.message) == known
+    assert ("network" in caught.value.hint) != known
+
+
+def norms(encoder):
+    return {part.eps for part in encoder.modules() if isinstance(part, nn.BatchNorm2d)}
+
+
+@pytest.mark.parametrize(
+    ("name", "mean", "epsilon"),
+    [
+        ("efficientnet_lite0", 0.485, 1e-5),  # has weights of its own
+        ("efficientnet_lite2", 0.5, 1e-3),
+        ("tf_efficientnet_lite0", 0.5, 1e-3),
+        ("resnet18", 0.485, 1e-5),
+    ],
+)
+def test_encoders_run_as_their_weights_were_trained(name, mean, epsilon):
+    assert normalisation(name)[0][0] == mean
+    assert norms(create_encoder(name)) == {epsilon}
+
+
+def test_an_encoder_that_timm_does_not_know_has_a_scale_all_the_same():
     assert len(normalisation("an_encoder_that_timm_does_not_know")[1]) == 3
+
+
+@pytest.mark.parametrize("name", ["test_vit", "swin_tiny_patch4_window7_224"])
+def test_an_encoder_without_a_pyramid_is_refused(name):
+    with pytest.raises(ModelError, match="no pyramid") as caught:
+        create_encoder(name)
+    assert "convolutional" in caught.value.hint
+
+
+def test_trying_an_encoder_leaves_no_trace():
+    encoder = create_encoder(SMALLEST)
+    assert encoder.training
+    seen = [part for part in encoder.modules() if isinstance(part, nn.BatchNorm2d)]
+    assert all(int(part.num_batches_tracked) == 0 for part in seen)
+
+
+def test_features_of_whole_pixels_are_no_stage():
+    stages = Stages("vgg11")
+    assert stages.strides == [2, 4, 8, 16, 32]
+    shapes = [tuple(f.shape[1:3]) for f in stages(torch.zeros(1, 3, 64, 64))]
+    assert shapes == [(c, 64 // s) for c, s in zip(stages.channels, stages.strides, strict=True)]
 
 
 def learning(encoder):
