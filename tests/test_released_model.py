@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from buildex.card import read_card
 from buildex.io.vector import read_footprints
+from buildex.io.zoo import find_model
 from buildex.predicting import PredictConfig, open_model, predict
 from buildex.rendering import RenderConfig, render_town, write_town
 from buildex.scoring import ScoreConfig, score
@@ -29,6 +31,11 @@ def drawn(town, name, threshold=None, **opening):
 @pytest.fixture(scope="module")
 def shipped(town):
     return drawn(town, "shipped")
+
+
+def test_the_densest_towns_have_no_more_buildings_in_a_tile_than_it_may_find():
+    card = read_card(find_model("drone-lite2"))
+    assert card.network.detections >= 2 * 350  # 350: Dhaka, shown at 15 cm
 
 
 def test_it_draws_most_buildings_and_they_are_sound(town, shipped):

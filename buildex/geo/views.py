@@ -27,6 +27,7 @@ from buildex.geo.suppression import suppress
 
 SIDES = 32  # sides of views are multiples of it, as encoders want them
 SAME = 0.55  # box IoU from which two looks see the same building
+AT_ONCE = 512  # frames that are drawn together: more of them take memory and save no time
 
 
 class View(NamedTuple):
@@ -154,7 +155,7 @@ class Looking:
             return [no_instances(self.codec.cells) for _ in frames]
         maps = mean(
             [
-                view.straight(look.maps([view.into(some, self.size) for some in frames]))
+                view.straight(_drawn(look, [view.into(some, self.size) for some in frames]))
                 for view, look in seen
             ]
         )
@@ -177,6 +178,17 @@ class Looking:
         found = together(looks, self.overlap)
         kept = np.flatnonzero(found.scores >= score)[: self.most]
         return Found(found.boxes[kept], found.scores[kept])
+
+
+def _drawn(look: Look, frames: Sequence[NDArray[np.floating]]) -> Maps:
+    """The maps of the frames (N, 4) of each tile, at least one in all, in their order."""
+    starts = np.cumsum([0, *map(len, frames)]).tolist()
+    parts = []
+    for first in range(0, starts[-1], AT_ONCE):
+        within = [(first - start, first - start + AT_ONCE) for start in starts[:-1]]
+        pairs = zip(frames, within, strict=True)
+        parts.append(look.maps([some[max(a, 0) : max(b, 0)] for some, (a, b) in pairs]))
+    return Maps(*(np.concatenate(some) for some in zip(*parts, strict=True)))
 
 
 def together(looks: Sequence[Found], overlap: float) -> Found:

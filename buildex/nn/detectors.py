@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torchvision.models.detection.fcos import FCOS, FCOSHead
 from torchvision.models.detection.image_list import ImageList
 
+from buildex.card import CANDIDATES
 from buildex.nn.anchors import SteadyAnchors
 from buildex.nn.backbone import Pyramid
 
@@ -81,7 +82,7 @@ class FcosDetector(nn.Module):
 
     def __init__(
         self, channels: int, convs: int = 4, score: float = 0.05, overlap: float = 0.6,
-        limit: int = 256,
+        limit: int = 1000,
     ) -> None:  # fmt: skip
         super().__init__()
         strides = FCOS_LEVELS.values()
@@ -93,6 +94,7 @@ class FcosDetector(nn.Module):
             head=_Head(channels, 1, 1, num_convs=convs),
             score_thresh=score,
             nms_thresh=overlap,
+            topk_candidates=CANDIDATES,
             detections_per_img=limit,
         )
 

@@ -30,8 +30,9 @@ from buildex.nn.weights import load_model
 
 @torch.inference_mode()
 def segment(
-    network: Network | UNet, images: Tensor, valid: Tensor, codec: RoiCodec, score: float = 0.0
-) -> list[RoiMaps]:
+    network: Network | UNet, images: Tensor, valid: Tensor, codec: RoiCodec, score: float = 0.0,
+    most: int = sys.maxsize,
+) -> list[RoiMaps]:  # fmt: skip
     """What a network of either kind says of some tiles, by one look at each.
 
     Args:
@@ -40,15 +41,15 @@ def segment(
         valid: (B, H, W) bool.
         codec: makes frames of the detected boxes.
         score: detections below it get no maps, which saves their time.
+        most: as many in a tile, the best, where its spec allows for more.
 
     Returns:
         For each tile its instances, best first; B of them.
     """
+    most = min(most, network.spec.detections)
     if isinstance(network, UNet):
-        most = network.spec.detections
         return dense_answers(network(images, valid), valid, codec, score, most)
-    spec = network.spec
-    looking = Looking(codec, images.shape[-1], spec.overlap, spec.detections)
+    looking = Looking(codec, images.shape[-1], network.spec.overlap, most)
     return looking.instances([(View(), partial(_seen, network, images, valid))], score)
 
 

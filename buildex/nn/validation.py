@@ -17,7 +17,7 @@ from buildex.geo.measures import Match, match, mean, pixel_counts, polis, ratio,
 from buildex.geo.rings import Rings, bounds, fill
 
 THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7)
-MOST = 150  # instances looked at in one tile: a network that has just begun finds hundreds
+FEWEST = 150  # instances of a tile that are looked at, at least; see `looked_at`
 SUMS = (
     "pixel_tp", "pixel_fp", "pixel_fn", "ssim", "windows", "tp", "fp", "fn", "iou",
     "polis", "vertices", "true_vertices",
@@ -38,6 +38,11 @@ def no_sums() -> Sums:
     return np.zeros((len(THRESHOLDS), len(SUMS)))
 
 
+def looked_at(buildings: int) -> int:
+    """How many instances count in a tile of so many: a network that has just begun finds 1000."""
+    return max(FEWEST, 2 * buildings)
+
+
 def tile_sums(
     found: Sequence[tuple[Rings, float]],
     truth: Sequence[Rings],
@@ -52,7 +57,7 @@ def tile_sums(
         valid: (h, w) pixels that count.
         gsd: metres per pixel.
     """
-    found = found[:MOST]
+    found = found[: looked_at(len(truth))]
     shape = valid.shape
     predicted = [_raster(rings, shape) for rings, _ in found]
     true = [_raster(rings, shape) for rings in truth]

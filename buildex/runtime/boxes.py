@@ -13,13 +13,14 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from buildex.card import CANDIDATES
 from buildex.geo.instances import Found
 from buildex.geo.suppression import suppress
 
 Floats = NDArray[np.float32]
 Indices = NDArray[np.int64]
 
-PER_LEVEL = 1000  # the best anchors of a level, from which detections and proposals are taken
+PROPOSED = 1000  # the best anchors of a level, from which proposals are taken
 SMALLEST_PROPOSAL, SMALLEST_BOX = 1e-3, 1e-2  # pixels along a side, in Mask R-CNN
 FINEST = 4  # stride of the finest level that is cut from
 CUT_LEVELS = 4
@@ -40,7 +41,7 @@ def detections(
         overlap: box IoU above which the weaker of two is dropped.
         most: kept at most.
     """
-    taken = [start + best(scores[start:end], PER_LEVEL, score) for start, end in _spans(counts)]
+    taken = [start + best(scores[start:end], CANDIDATES, score) for start, end in _spans(counts)]
     chosen = np.concatenate(taken)
     return _suppressed(clipped(boxes[chosen], size), scores[chosen], overlap, most)
 
@@ -60,7 +61,7 @@ def proposals(
     """
     parts = []
     for start, end in _spans(counts):
-        chosen = start + best(logits[start:end], PER_LEVEL)
+        chosen = start + best(logits[start:end], PROPOSED)
         inside = clipped(boxes[chosen], size)
         large = _at_least(inside, SMALLEST_PROPOSAL)
         parts.append(_suppressed(inside[large], logits[chosen][large], overlap, most))

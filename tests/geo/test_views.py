@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from buildex.geo import views
 from buildex.geo.calibration import IDENTITY, Calibration
 from buildex.geo.instances import Found, RoiMaps
 from buildex.geo.keypoints import RoiCodec
@@ -225,6 +226,37 @@ def test_no_more_instances_are_kept_than_the_network_may_find():
     one.found = [found(*([60 * k, 0, 60 * k + 50, 50, 0.9 - 0.1 * k] for k in range(5)))]
     (maps,) = Looking(CODEC, SIZE, 0.6, 3).instances([(View(), one)], 0.1)
     assert maps.scores == pytest.approx([0.9, 0.8, 0.7])
+
+
+class Counter:
+    """Finds so many boxes in each tile; draws each frame as its own number. Notes how many."""
+
+    def __init__(self, *counts):
+        self.drawn = []
+        self.found = [
+            found(*([9 * k, 0, 9 * k + 8, 8, 0.9 - 0.01 * k] for k in range(n))) for n in counts
+        ]
+
+    def __call__(self, least):
+        return self
+
+    def maps(self, frames):
+        self.drawn.append(sum(map(len, frames)))
+        ends = np.concatenate([some[:, 2] + 100 * k for k, some in enumerate(frames)])
+        masks = np.tile(ends[:, None, None], (1, 8, 8))
+        return Maps(masks, masks, np.stack([masks, masks], axis=1))
+
+
+def test_many_frames_are_drawn_in_portions_and_each_comes_back_to_its_tile(monkeypatch):
+    whole, portioned = Counter(3, 0, 4), Counter(3, 0, 4)
+    looking = Looking(CODEC, SIZE, 0.6, 100)
+    expected = looking.instances([(View(), whole)], 0.1)
+    monkeypatch.setattr(views, "AT_ONCE", 2)
+    answers = looking.instances([(View(), portioned)], 0.1)
+    assert (whole.drawn, portioned.drawn) == ([7], [2, 2, 2, 1])
+    for mine, true in zip(answers, expected, strict=True):
+        assert all((a == b).all() for a, b in zip(mine, true, strict=True))
+        assert mine.masks[:, 0, 0] % 100 == pytest.approx(mine.frames[:, 2])
 
 
 def test_what_a_network_that_looks_once_says_is_weighed_too():

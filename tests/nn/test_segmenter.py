@@ -62,6 +62,12 @@ def test_instances_below_a_score_get_no_maps(network, monkeypatch):
     assert len(second.scores) == 0
 
 
+def test_no_more_instances_are_drawn_than_are_asked_for(network, monkeypatch):
+    finding(network, monkeypatch, 2, 1)
+    answers = segment(network, *pictures(2), CARD.codec, most=1)
+    assert [maps.scores.tolist() for maps in answers] == [pytest.approx([0.9])] * 2
+
+
 def test_tiles_without_instances_have_empty_maps_of_the_right_shape(network, monkeypatch):
     finding(network, monkeypatch, 0, 0)
     for maps in segment(network, *pictures(2), CARD.codec):

@@ -7,7 +7,7 @@ import pytest
 
 from buildex.geo.measures import pixel_counts, polis, ssim
 from buildex.geo.rings import fill
-from buildex.nn.validation import MOST, SUMS, THRESHOLDS, measures, no_sums, tile_sums
+from buildex.nn.validation import FEWEST, SUMS, THRESHOLDS, measures, no_sums, tile_sums
 from tests.nn.made import rings_of
 
 SIDE, GSD = 40, 0.1
@@ -92,5 +92,13 @@ def test_where_there_is_nothing_to_measure_there_is_no_number_but_a_score():
 
 
 def test_a_network_that_finds_hundreds_is_looked_at_in_part():
-    crowd = [(square(1, 1), 0.9)] * (MOST + 50)
-    assert at(tile_sums(crowd, TRUTH, EVERYWHERE, GSD), 0.5)["fp"] == MOST - 1
+    crowd = [(square(1, 1), 0.9)] * (FEWEST + 50)
+    assert at(tile_sums(crowd, TRUTH, EVERYWHERE, GSD), 0.5)["fp"] == FEWEST - 1
+
+
+def test_of_a_dense_tile_every_building_is_looked_at():
+    town = [square(4 * x, 4 * y, 3) for x in range(14) for y in range(14)]
+    assert len(town) > FEWEST
+    found = [(rings, 0.9) for rings in town]
+    row = at(tile_sums(found, town, np.ones((56, 56), bool), GSD), 0.5)
+    assert (row["tp"], row["fp"], row["fn"]) == (len(town), 0, 0)

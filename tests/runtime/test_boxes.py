@@ -5,6 +5,7 @@ import pytest
 import torch
 from torchvision.ops import batched_nms
 
+from buildex.card import NetworkSpec
 from buildex.nn.backbone import Pyramid
 from buildex.nn.detectors import FcosDetector
 from buildex.nn.heads import RoiFeatures
@@ -35,10 +36,10 @@ def test_the_best_are_taken_in_order_and_only_above_the_bound():
     assert best(scores, 9, 0.95).tolist() == []
 
 
-def pyramid(channels, seed=0):
+def pyramid(channels, seed=0, size=SIZE):
     chance = torch.Generator().manual_seed(seed)
     return Pyramid(
-        (f"p{k}", torch.randn(1, channels, SIZE >> k, SIZE >> k, generator=chance))
+        (f"p{k}", torch.randn(1, channels, size >> k, size >> k, generator=chance))
         for k in range(2, 8)
     )
 
@@ -61,6 +62,33 @@ def test_detections_are_those_of_the_torch_detector(score):
     assert 5 < len(ours.scores) == int(wanted.sum())
     assert ours.scores == pytest.approx(theirs.scores[wanted].numpy(), abs=1e-6)
     assert ours.boxes == pytest.approx(theirs.boxes[wanted].numpy(), abs=1e-4)
+
+
+@torch.inference_mode()
+def test_a_tile_of_nine_hundred_buildings_loses_none_in_either_runtime():
+    """Each is 12 pixels wide, and four points of the finest level are sure of it."""
+    detector = FcosDetector(64, convs=1).eval()
+    output = detector(pyramid(64, size=512), (512, 512))
+    place = torch.arange(60) * 8  # two points along each side of a building, 16 pixels apart
+    corner = (place // 16 * 16 - 2)[:, None].expand(60, 60)
+    boxes = torch.stack([corner.T, corner, corner.T + 12, corner + 12], dim=-1).view(-1, 4)
+    points = (torch.arange(60)[:, None] * 64 + torch.arange(60)).flatten()
+    head = {name: torch.zeros_like(value) for name, value in output.head.items()}
+    head["cls_logits"] -= 20
+    head["cls_logits"][0, points], head["bbox_ctrness"][0, points] = 9.0, 9.0
+    coder = detector.fcos.box_coder
+    head["bbox_regression"][0, points] = coder.encode(output.anchors[0][points], boxes.float())
+    (theirs,) = detector.detect(output._replace(head=head))
+    decoded = coder.decode(head["bbox_regression"][0], output.anchors[0])
+    chances = (head["cls_logits"].sigmoid() * head["bbox_ctrness"].sigmoid()).sqrt()[0, :, 0]
+    usual = NetworkSpec()
+    ours = detections(
+        decoded.numpy(), chances.numpy(), output.per_level, 512, usual.score, usual.overlap,
+        usual.detections,
+    )  # fmt: skip
+    assert len(ours.scores) == len(theirs.scores) == 900
+    both = (np.unique(some.round(), axis=0) for some in (ours.boxes, theirs.boxes.numpy()))
+    assert np.array_equal(*both)
 
 
 @torch.inference_mode()
