@@ -39,7 +39,8 @@ if TYPE_CHECKING:
     from buildex.nn.fitting import Fitted
 
 Tell = Callable[[str], None]
-SETTINGS = "config.toml"  # of a run
+SETTINGS, CHECKPOINTS, MODEL = "config.toml", "checkpoints", "model"  # of a run
+WRITTEN = (SETTINGS, CHECKPOINTS, MODEL, "metrics.csv", "curves.png", "tensorboard")  # all of it
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ def train(
     if not len(loaders.tiles):
         tell(f"no dataset has tiles of the split `{VAL}`: the last network will be exported")
     fitted = fit(module, loaders, config.loop, checkpoint, track, tell)
-    model = config.output / "model"
+    model = config.output / MODEL
     if first_process():
         provenance = {"hardware": made_on, **_provenance(config, datasets, fitted, ancestors)}
         save_model(module.network, _card(config, learning.gsd, fitted, provenance), model)
@@ -150,12 +151,12 @@ def check_run(config: TrainConfig) -> Path | None:
     """Whether the run can begin, touching nothing; the checkpoint to go on from, if any.
 
     Raises:
-        OutputError: if the run exists and neither `resume` nor `overwrite` is set, or holds the
-            model to start from.
+        OutputError: if the run exists and neither `resume` nor `overwrite` is set, or holds what
+            training needs.
         TrainingError: if there is no checkpoint to go on from, or it is of another make.
         ModelError: if there is no such model to start from.
     """
-    run, last = config.output, config.output / "checkpoints" / "last.ckpt"
+    run, last = config.output, config.output / CHECKPOINTS / "last.ckpt"
     if config.resume:
         if not last.is_file():
             raise TrainingError(
@@ -174,14 +175,28 @@ def check_run(config: TrainConfig) -> Path | None:
                 f"`{run}` exists",
                 hint="go on with `--resume`, start anew with `--overwrite`, or name another",
             )
-        if not (run / SETTINGS).is_file():
+        if not ((run / SETTINGS).is_file() and (run / CHECKPOINTS).is_dir()):
             raise OutputError(f"`{run}` is not a training run", hint="name another folder")
-        if config.init and find_model(config.init).resolve().is_relative_to(run.resolve()):
+        _check_apart(config)
+    return None
+
+
+def _check_apart(config: TrainConfig) -> None:
+    """Whether nothing that training needs is part of the run that it would overwrite.
+
+    Raises:
+        OutputError: if something is.
+    """
+    needed = [*config.datasets, Path(config.pretrained)]
+    if config.init:
+        needed.append(find_model(config.init))
+    doomed = [(config.output / name).resolve() for name in WRITTEN]
+    for path in needed:
+        if any(path.resolve().is_relative_to(place) for place in doomed):
             raise OutputError(
-                f"`{config.init}` lies in `{run}`, which would be overwritten",
+                f"`{path}` lies in `{config.output}`, which would be overwritten",
                 hint="write the new run into another folder",
             )
-    return None
 
 
 def _check_same_make(config: TrainConfig) -> None:
@@ -204,16 +219,19 @@ def _check_same_make(config: TrainConfig) -> None:
 
 
 def prepare_run(config: TrainConfig) -> None:
-    """Make the run folder, in the place of an old one.
+    """Make the run folder; of an old one goes what training wrote, and nothing else.
 
     Raises:
         OutputError: if it cannot be made.
     """
     run = config.output
     try:
-        if run.exists():
-            shutil.rmtree(run)
-        (run / "checkpoints").mkdir(parents=True)
+        for place in (run / name for name in WRITTEN):
+            if place.is_dir() and not place.is_symlink():
+                shutil.rmtree(place)
+            else:
+                place.unlink(missing_ok=True)
+        (run / CHECKPOINTS).mkdir(parents=True)
     except OSError as error:
         raise OutputError(
             f"`{run}` cannot be made: {error.strerror}", hint="write elsewhere"

@@ -15,9 +15,10 @@ from safetensors.torch import load_file
 
 from buildex.config import from_table, read_toml
 from buildex.errors import ConfigError, DatasetError, ModelError, OutputError, TrainingError
+from buildex.io.dataset import Dataset
 from buildex.nn.history import read_rows
 from buildex.nn.module import TrainingModule
-from buildex.training import TrainConfig, train
+from buildex.training import TrainConfig, check_run, prepare_run, train
 from tests.nn.made import SMALLEST, write_dataset
 
 ROOT = Path(__file__).parents[1]
@@ -381,6 +382,45 @@ def test_training_can_start_from_a_model(dataset, trained, tmp_path):
     assert card["provenance"]["encoder_weights"] == "none"  # as the first model's were
 
 
+@pytest.fixture
+def old_run(tmp_path):
+    """A folder as training leaves it, with things of the user's own in it."""
+    run = tmp_path / "run"
+    for name in ("checkpoints", "model", "tensorboard"):
+        (run / name).mkdir(parents=True)
+        (run / name / "old").touch()
+    for name in ("config.toml", "metrics.csv", "curves.png", "notes.txt", "mine.toml"):
+        (run / name).touch()
+    return run
+
+
+def test_overwriting_takes_what_training_wrote_and_nothing_else(dataset, old_run):
+    shutil.copytree(dataset, old_run / "dataset")
+    settings = config(old_run / "dataset", old_run, overwrite=True)
+    assert check_run(settings) is None
+    prepare_run(settings)
+    left = {path.name for path in old_run.iterdir()}
+    assert left == {"checkpoints", "dataset", "notes.txt", "mine.toml"}
+    assert list((old_run / "checkpoints").iterdir()) == []
+    assert Dataset.open(old_run / "dataset").scenes
+
+
+@pytest.mark.parametrize("place", ["dataset", "weights"])
+def test_what_training_needs_is_not_overwritten(dataset, old_run, place):
+    inside = old_run / "model" / "needed"
+    changes = {"pretrained": str(inside)} if place == "weights" else {}
+    settings = config(inside if place == "dataset" else dataset, old_run, overwrite=True, **changes)
+    with pytest.raises(OutputError, match="needed` lies in `"):
+        check_run(settings)
+    assert (old_run / "model" / "old").is_file()
+
+
+def test_a_folder_with_settings_alone_is_no_run_to_overwrite(dataset, old_run):
+    shutil.rmtree(old_run / "checkpoints")
+    with pytest.raises(OutputError, match="is not a training run"):
+        check_run(config(dataset, old_run, overwrite=True))
+
+
 def test_a_run_does_not_begin_from_the_model_that_it_would_replace(dataset, trained, tmp_path):
     _, first, _ = trained
     shutil.copytree(first.run, tmp_path / "run")
@@ -514,7 +554,7 @@ def present(name):
 metadata.distribution = present
 sys.modules.update(dict.fromkeys(absent))  # None: importing it fails
 from pathlib import Path
-from buildex.training import TrainConfig, train
+from buildex.training import TrainConfig, check_run, prepare_run, train
 report = train(TrainConfig(
     datasets=(Path(sys.argv[1]),), output=Path(sys.argv[2]), steps=1, samples_per_epoch=1,
     batch_size=1, encoder="test_efficientnet", pretrained="none", size=96, cells=8, workers=0,
