@@ -30,7 +30,7 @@ from buildex.card import ModelCard, read_card
 from buildex.config import Track, from_table, read_toml, silent, to_toml
 from buildex.errors import ConfigError, ModelError, OutputError, TrainingError
 from buildex.io.dataset import Dataset, SceneTiles
-from buildex.io.output import beside
+from buildex.io.output import beside, clear_beside
 from buildex.io.zoo import find_model
 from buildex.nn.recipe import MAKE, TrainConfig
 from buildex.nn.settings import TRAIN, VAL, Feeding
@@ -83,7 +83,8 @@ def train(
     Raises:
         ConfigError: if devices are not there, or more than there are tiles to validate on.
         DatasetError: if a dataset cannot be used.
-        OutputError: if the run exists and neither `resume` nor `overwrite` is set.
+        OutputError: if the run exists and neither `resume` nor `overwrite` is set, or cannot be
+            written.
         TrainingError: if there is nothing to learn from, or to go on from.
         ModelError: if the encoder is unknown or its weights cannot be had.
         KeyboardInterrupt: when interrupted, after a checkpoint was saved.
@@ -91,6 +92,7 @@ def train(
     datasets = [Dataset.open(path) for path in config.datasets]
     scenes = _scenes(datasets, config.feeding)
     checkpoint = check_run(config)
+    from buildex.nn.checkpoints import Checkpoints
     from buildex.nn.device import choose_device, hardware
     from buildex.nn.fitting import Loaders, fit, new_module
     from buildex.nn.weights import save_model, start_from
@@ -115,13 +117,16 @@ def train(
     if first_process():
         if checkpoint is None:
             prepare_run(config)
+        else:
+            clear_beside(checkpoint)
         write_settings(config)
     for glob in config.scene_weights:
         if not any(fnmatch(scene.name, glob) for scene in scenes):
             tell(f"no scene fits `{glob}` of the scene weights")
     if not len(loaders.tiles):
         tell(f"no dataset has tiles of the split `{VAL}`: the last network will be exported")
-    fitted = fit(module, loaders, config.loop, checkpoint, track, tell)
+    checkpoints = Checkpoints(config.output / CHECKPOINTS, beside, checkpoint is not None)
+    fitted = fit(module, loaders, config.loop, checkpoints, track, tell)
     model = config.output / MODEL
     if first_process():
         provenance = {"hardware": made_on, **_provenance(config, datasets, fitted, ancestors)}

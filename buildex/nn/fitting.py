@@ -26,6 +26,7 @@ from buildex.card import NetworkSpec
 from buildex.config import Track
 from buildex.geo.keypoints import RoiCodec
 from buildex.nn.batch import Batch, Crops, EpochSampler, Scene, ShareSampler, WholeTiles, collate
+from buildex.nn.checkpoints import Checkpoints
 from buildex.nn.device import choose_device, use_bf16
 from buildex.nn.history import (
     History,
@@ -42,7 +43,6 @@ from buildex.nn.pretrained import adopt, of_encoder
 from buildex.nn.settings import Feeding, Learning, Loop
 
 Tell = Callable[[str], None]
-LAST, BEST = "last.ckpt", "best.ckpt"
 ParamList = list[Tensor] | tuple[Tensor, ...]
 HARMLESS = (  # what Lightning warns of and nobody here need know
     r".*isinstance\(treespec, LeafSpec\)",  # a quarrel between Lightning and torch
@@ -139,7 +139,7 @@ def new_module(
 
 
 def fit(
-    module: TrainingModule, loaders: Loaders, loop: Loop, checkpoint: Path | None,
+    module: TrainingModule, loaders: Loaders, loop: Loop, checkpoints: Checkpoints,
     track: Track, tell: Tell,
 ) -> Fitted:  # fmt: skip
     """Train; the module holds the best weights at the end, or the last without validation.
@@ -148,25 +148,27 @@ def fit(
         module: learns.
         loaders: feed it.
         loop: how long, where, and what is left in the run folder.
-        checkpoint: to go on from.
+        checkpoints: where they lie, and how they are written.
         track: shows progress.
         tell: gets lines for people.
 
     Raises:
         ConfigError: if the device is not there.
+        OutputError: if a checkpoint cannot be written.
         KeyboardInterrupt: when interrupted, after a checkpoint was saved.
     """
     history = History(loop.folder, loop.log_every, tell)
     average = averaging(loop.average) if loop.average > 0 else None
-    keeper = KeepBest(loop.folder / "checkpoints" / BEST, loop.monitor, average)
+    keeper = KeepBest(checkpoints, loop.monitor, average)
     validated = len(loaders.tiles) > 0
-    callbacks = _callbacks(loop, track, average, keeper if validated else None)
-    trainer = _trainer(loop, [history, *callbacks], tell)
+    callbacks = _callbacks(loop, track, average, checkpoints, keeper if validated else None)
+    trainer = _trainer(loop, [history, *callbacks], tell, checkpoints)
+    start = checkpoints.start
     _run(
         trainer,
-        lambda: trainer.fit(module, datamodule=loaders, ckpt_path=checkpoint, weights_only=True),
+        lambda: trainer.fit(module, datamodule=loaders, ckpt_path=start, weights_only=True),
     )
-    trainer.save_checkpoint(loop.folder / "checkpoints" / LAST)
+    trainer.save_checkpoint(checkpoints.last)
     if validated and (keeper.merit is None or last_validated(loop.folder) != trainer.global_step):
         _run(trainer, lambda: trainer.validate(module, datamodule=loaders, verbose=False))
     trainer.strategy.barrier()  # the first process writes what all read
@@ -190,7 +192,9 @@ def _run(trainer: lightning.Trainer, loop: Callable[[], object]) -> None:
         raise KeyboardInterrupt
 
 
-def _trainer(loop: Loop, callbacks: list[Callback], tell: Tell) -> lightning.Trainer:
+def _trainer(
+    loop: Loop, callbacks: list[Callback], tell: Tell, checkpoints: Checkpoints
+) -> lightning.Trainer:
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     device = choose_device(loop.device)
     bf16 = use_bf16(device, loop.precision)
@@ -209,6 +213,7 @@ def _trainer(loop: Loop, callbacks: list[Callback], tell: Tell) -> lightning.Tra
         log_every_n_steps=loop.log_every,
         logger=_loggers(loop.folder, tell),
         callbacks=callbacks,
+        plugins=[checkpoints],
         enable_progress_bar=False,
         enable_model_summary=False,
         default_root_dir=loop.folder,
@@ -224,19 +229,20 @@ def _loggers(run: Path, tell: Tell) -> list[Logger]:
 
 
 def _callbacks(
-    loop: Loop, track: Track, average: Callback | None, keeper: KeepBest | None
-) -> list[Callback]:
+    loop: Loop, track: Track, average: Callback | None, checkpoints: Checkpoints,
+    keeper: KeepBest | None,
+) -> list[Callback]:  # fmt: skip
     """Progress, checkpoints, averaging and, where something is validated, the best network."""
-    folder = loop.folder / "checkpoints"
+    last = checkpoints.last
     average_first = [] if average is None else [average]  # what follows shows or saves it
     callbacks: list[Callback] = [
         *average_first,
         Progress(track, loop.steps, loop.hours),
         ModelCheckpoint(
-            folder, Path(LAST).stem, every_n_train_steps=loop.save_every, save_top_k=1,
+            last.parent, last.stem, every_n_train_steps=loop.save_every, save_top_k=1,
             enable_version_counter=False,
         ),
-        SaveOnInterrupt(folder / LAST),
+        SaveOnInterrupt(last),
     ]  # fmt: skip
     if keeper is not None:
         callbacks += [keeper, Owed(loop.folder)]

@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from buildex.config import Track
+from buildex.nn.checkpoints import Checkpoints
 
 LOSSES = ("loss", "cls", "reg", "mask", "heatmap", "offset", "boundary")  # no network has all
 SCORES = (
@@ -209,8 +210,8 @@ class KeepBest(Callback):
     checkpoint: it would keep the weights of the moment where averaged ones were validated.
 
     Args:
-        path: of the file: `state_dict`, `measures`. One that is there already is of the same
-            run, and stays until there is a better one.
+        checkpoints: where the file lies: `state_dict`, `measures`. One that is there already is
+            of the same run, and stays until there is a better one.
         monitor: the measure that has to be high.
         averaging: puts averaged weights into a checkpoint, where there are any.
 
@@ -218,18 +219,22 @@ class KeepBest(Callback):
         merit: the measure of the kept one; None where none is.
     """
 
-    def __init__(self, path: Path, monitor: str, averaging: Callback | None = None) -> None:
-        self.path, self.monitor, self.averaging = path, monitor, averaging
+    def __init__(
+        self, checkpoints: Checkpoints, monitor: str, averaging: Callback | None = None
+    ) -> None:
+        self.checkpoints, self.monitor, self.averaging = checkpoints, monitor, averaging
         self.merit: float | None = None
 
     def kept(self) -> dict[str, Any]:
         """The file."""
-        kept: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
+        best = self.checkpoints.best
+        kept: dict[str, Any] = torch.load(best, map_location="cpu", weights_only=True)
         return kept
 
     def on_fit_start(self, _trainer: lightning.Trainer, _module: Any) -> None:
         """See how good the kept one is."""
-        if self.path.is_file() and "measures" in (kept := self.kept()):  # else of an older version
+        there = self.checkpoints.best.is_file()
+        if there and "measures" in (kept := self.kept()):  # else of an older version
             self.merit = self._merit_of(kept["measures"])
 
     def on_validation_end(
@@ -242,10 +247,8 @@ class KeepBest(Callback):
             return
         self.merit = merit
         if trainer.is_global_zero:
-            state = averaged(trainer, module, self.averaging)
-            beside = self.path.with_suffix(".part")
-            torch.save({"state_dict": state, "measures": measures}, beside)
-            beside.replace(self.path)
+            kept = {"state_dict": averaged(trainer, module, self.averaging), "measures": measures}
+            self.checkpoints.save_checkpoint(kept, self.checkpoints.best)
 
     def _merit_of(self, measures: Mapping[str, float]) -> float:
         value = measures[self.monitor]

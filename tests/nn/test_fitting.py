@@ -8,7 +8,9 @@ import torch
 from torch import nn
 
 from buildex.geo.keypoints import RoiCodec
+from buildex.io.output import beside
 from buildex.nn import fitting
+from buildex.nn.checkpoints import Checkpoints
 from buildex.nn.fitting import Loaders, averaging, new_module
 from buildex.nn.settings import Feeding, Learning, Loop
 from tests.nn.made import PaintedScene, tiny_spec
@@ -106,5 +108,9 @@ def test_a_gpu_by_number_is_the_one_that_learns(monkeypatch, tmp_path):
     monkeypatch.setattr(fitting, "use_bf16", lambda *_: False)
     monkeypatch.setattr(fitting.lightning, "Trainer", lambda **settings: given.update(settings))
     for name, devices in (("cuda:1", [1]), ("cuda", 1), ("cpu", 1)):
-        fitting._trainer(Loop(folder=tmp_path, steps=1, device=name), [], lambda _: None)
+        fitting._trainer(
+            Loop(folder=tmp_path, steps=1, device=name), [], lambda _: None,
+            Checkpoints(tmp_path, beside),
+        )  # fmt: skip
         assert given["devices"] == devices
+        assert isinstance(given["plugins"][0], Checkpoints)  # and not Lightning's own way

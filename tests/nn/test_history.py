@@ -6,6 +6,8 @@ import pytest
 import torch
 from PIL import Image
 
+from buildex.io.output import beside
+from buildex.nn.checkpoints import Checkpoints
 from buildex.nn.history import (
     COLUMNS,
     LOSSES,
@@ -109,7 +111,7 @@ def validated(keeper, weight, score):
 
 
 def test_the_network_of_the_last_of_the_best_validations_is_kept_with_its_measures(tmp_path):
-    keeper = KeepBest(tmp_path / "best.ckpt", "iou")
+    keeper = KeepBest(Checkpoints(tmp_path, beside), "iou")
     for weight, score in enumerate((float("nan"), 0.5, 0.75, 0.75, float("nan"))):
         validated(keeper, weight, score)
     best = kept(tmp_path / "best.ckpt")
@@ -119,13 +121,13 @@ def test_the_network_of_the_last_of_the_best_validations_is_kept_with_its_measur
 
 
 def test_even_a_validation_without_a_measure_is_kept_where_it_is_the_first(tmp_path):
-    validated(KeepBest(tmp_path / "best.ckpt", "iou"), 7, float("nan"))
+    validated(KeepBest(Checkpoints(tmp_path, beside), "iou"), 7, float("nan"))
     assert kept(tmp_path / "best.ckpt")["state_dict"]["weight"].item() == 7
 
 
 def test_a_run_that_goes_on_keeps_a_better_network_of_before(tmp_path):
-    validated(KeepBest(tmp_path / "best.ckpt", "iou"), 1, 0.75)
-    later = KeepBest(tmp_path / "best.ckpt", "iou")
+    validated(KeepBest(Checkpoints(tmp_path, beside), "iou"), 1, 0.75)
+    later = KeepBest(Checkpoints(tmp_path, beside), "iou")
     later.on_fit_start(Trainer(), None)
     validated(later, 2, 0.5)
     assert kept(tmp_path / "best.ckpt")["state_dict"]["weight"].item() == 1
