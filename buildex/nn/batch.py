@@ -229,7 +229,7 @@ class Crops(Dataset[Sample]):
         boxes = [bounds(shape.rings) for shape in sample.shapes]
         image = sample.image
         if rng.random() < augment.overgrow:
-            image = overgrow(image, boxes, rng)
+            image = overgrow(image, sample.valid, boxes, rng)
         if rng.random() < augment.shade:
             image = shade(image, rng)
         return sample._replace(image=np.where(sample.valid[..., None], image, 0))

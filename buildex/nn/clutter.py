@@ -41,12 +41,15 @@ def shade(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     return (values + 0.5).clip(0, 255).astype(np.uint8)
 
 
-def overgrow(pixels: Pixels, boxes: Sequence[Box], rng: np.random.Generator) -> Pixels:
+def overgrow(
+    pixels: Pixels, free: NDArray[np.bool_], boxes: Sequence[Box], rng: np.random.Generator
+) -> Pixels:
     """The sample with small patches of its own open ground put down anywhere, as trees stand.
 
     Args:
         pixels: (H, W, 3).
-        boxes: around the buildings: patches come from elsewhere.
+        free: (H, W), where it shows ground: patches come from there ...
+        boxes: around the buildings: ... and from elsewhere.
         rng: chance.
     """
     out = pixels.copy()
@@ -56,6 +59,8 @@ def overgrow(pixels: Pixels, boxes: Sequence[Box], rng: np.random.Generator) -> 
         tall, wide = weight.shape
         y, x = (int(rng.integers(0, side + 1)) for side in (height - tall, width - wide))
         if any(x < x1 and x + wide > x0 and y < y1 and y + tall > y0 for x0, y0, x1, y1 in boxes):
+            continue
+        if not free[y : y + tall, x : x + wide].all():
             continue
         patch = pixels[y : y + tall, x : x + wide]
         out[rows, columns] = _mixed(out[rows, columns], patch, weight)

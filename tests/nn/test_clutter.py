@@ -91,11 +91,23 @@ def test_shadows_only_darken():
 
 def test_what_grows_over_comes_from_open_ground():
     pixels = with_roof(HERE)
-    seen = [overgrow(pixels, [bounds(HERE)], np.random.default_rng(seed)) for seed in range(12)]
+    everywhere = np.ones((SIZE, SIZE), bool)
+    chances = [np.random.default_rng(seed) for seed in range(12)]
+    seen = [overgrow(pixels, everywhere, [bounds(HERE)], chance) for chance in chances]
     roof = fill(HERE, SIZE, SIZE)
     assert any((image[roof] != RED).any() for image in seen)  # over the roof, too
     assert all((image[~roof] == 90).all() for image in seen)  # but never a roof on the ground
     assert (pixels == with_roof(HERE)).all()  # the sample itself is not written to
+
+
+def test_what_grows_over_is_never_what_shows_no_ground():
+    pixels, shown = ground(), np.ones((SIZE, SIZE), bool)
+    shown[:, : SIZE // 2] = False
+    pixels[~shown] = 0
+    chances = [np.random.default_rng(seed) for seed in range(20)]
+    seen = [overgrow(pixels, shown, [], chance) for chance in chances]
+    assert any((image[~shown] == 90).any() for image in seen)  # patches were put down
+    assert all((image[shown] == 90).all() for image in seen)
 
 
 def test_crops_hold_buildings_of_others_when_asked():
