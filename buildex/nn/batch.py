@@ -209,11 +209,15 @@ class Crops(Dataset[Sample]):
         )
         self.chances = chances / chances.sum()
 
-    def decode(self) -> None:
-        """Decode all tiles that are seen, if memory bears it, for processes forked after it."""
+    def decode(self, devices: int = 1) -> None:
+        """Decode all tiles that are seen, if memory bears it, for processes forked after it.
+
+        Args:
+            devices: that learn on this machine, each with tiles of its own.
+        """
         seen = [scene for scene in self.scenes if self.feeding.weight(scene.name) > 0]
-        pixels = sum(tile.width * tile.height for scene in seen for tile in scene.tiles(TRAIN))
-        if 3 * pixels <= DECODED * memory():
+        size = sum(_decoded_size(tile) for scene in seen for tile in scene.tiles(TRAIN))
+        if size * devices <= DECODED * memory():
             for scene in seen:
                 scene.decode(TRAIN)
 
@@ -261,6 +265,11 @@ class Crops(Dataset[Sample]):
         points = (_coarse(self.feeding.size) - inner[:, 2]) @ np.linalg.inv(inner[:, :2]).T
         x, y = points.astype(np.int64).T
         return _Cut(pixels, valid, matrix, inner, float(valid[y, x].mean()))
+
+
+def _decoded_size(tile: Tile) -> int:
+    """Bytes of a decoded tile: three of each pixel, and one of its mask where there is one."""
+    return tile.width * tile.height * (3 + (tile.valid_fraction < 1))
 
 
 def _coarse(size: int) -> NDArray[np.float64]:

@@ -183,3 +183,21 @@ def test_tiles_are_decoded_ahead_where_memory_bears_it(monkeypatch):
         monkeypatch.setattr(feeder, "memory", lambda there=bytes_there: there)
         crops.decode()
         assert scene.decoded == times
+
+
+@pytest.mark.parametrize(
+    ("devices", "hidden", "bytes_of_a_pixel"),
+    [(1, (), 3), (4, (), 12), (1, (np.s_[:8],), 4)],  # each device has its own; a mask counts
+)
+def test_what_is_decoded_ahead_counts_devices_and_masks(
+    monkeypatch, devices, hidden, bytes_of_a_pixel
+):
+    decoded = []
+    scene = PaintedScene(hidden=hidden)
+    scene.decode = decoded.append
+    needed = bytes_of_a_pixel * scene.width * scene.height / feeder.DECODED
+    crops = Crops([scene], Feeding(size=64, samples=1))
+    for there, times in ((needed - 1, 0), (needed, 1)):
+        monkeypatch.setattr(feeder, "memory", lambda there=there: there)
+        crops.decode(devices)
+        assert len(decoded) == times
