@@ -94,7 +94,8 @@ def train(
     checkpoint = check_run(config)
     from buildex.nn.checkpoints import Checkpoints
     from buildex.nn.device import choose_device, hardware
-    from buildex.nn.fitting import Loaders, fit, new_module
+    from buildex.nn.fitting import fit, new_module
+    from buildex.nn.loaders import Loaders
     from buildex.nn.weights import save_model, start_from
 
     if not first_process():

@@ -15,7 +15,7 @@ LAST, BEST = "last.ckpt", "best.ckpt"
 Beside = Callable[[Path], AbstractContextManager[Path]]  # see `io.output.beside`
 
 
-class Checkpoints(TorchCheckpointIO):  # type: ignore[misc]  # lightning has no types
+class Checkpoints(TorchCheckpointIO):
     """The files that a run goes on from.
 
     Lightning writes to the system's folder for temporary files first and moves from there: onto

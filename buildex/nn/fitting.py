@@ -1,4 +1,4 @@
-"""The loop around the training step, on Lightning: loaders, callbacks, averaged weights.
+"""The loop around the training step, on Lightning: callbacks, averaged weights, what is kept.
 
 A run leaves `checkpoints/last.ckpt` (to go on), `checkpoints/best.ckpt` (on validation),
 `metrics.csv` and `curves.png` (see `nn.history`) in its folder.
@@ -10,9 +10,9 @@ import importlib.util
 import logging
 import signal
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import lightning
 import torch
@@ -20,12 +20,10 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
-from torch.utils.data import DataLoader
 
 from buildex.card import NetworkSpec
 from buildex.config import Track
 from buildex.geo.keypoints import RoiCodec
-from buildex.nn.batch import Batch, Crops, EpochSampler, Scene, ShareSampler, WholeTiles, collate
 from buildex.nn.checkpoints import Checkpoints
 from buildex.nn.device import choose_device, use_bf16
 from buildex.nn.history import (
@@ -37,10 +35,11 @@ from buildex.nn.history import (
     averaged,
     last_validated,
 )
+from buildex.nn.loaders import Loaders
 from buildex.nn.module import TrainingModule
 from buildex.nn.network import new_network
 from buildex.nn.pretrained import adopt, of_encoder
-from buildex.nn.settings import Feeding, Learning, Loop
+from buildex.nn.settings import Learning, Loop
 
 Tell = Callable[[str], None]
 ParamList = list[Tensor] | tuple[Tensor, ...]
@@ -64,54 +63,6 @@ class Fitted(NamedTuple):
     steps: int
     hours: float
     best: dict[str, float]  # measures of the best validation; empty where there was none
-
-
-class Loaders(lightning.LightningDataModule):
-    """Batches of training crops and of whole validation tiles."""
-
-    def __init__(self, scenes: Sequence[Scene], feeding: Feeding) -> None:
-        super().__init__()
-        self.feeding = feeding
-        self.crops, self.tiles = Crops(scenes, feeding), WholeTiles(scenes)
-
-    def train_dataloader(self) -> DataLoader[Batch]:
-        """Crops, this process's share."""
-        sampler = EpochSampler(self.feeding.samples, *self._share())
-        trainer = self.trainer
-        assert trainer is not None
-        together = self.feeding.batch_size * trainer.accumulate_grad_batches * trainer.world_size
-        sampler.go_on(_next_epoch(trainer), trainer.global_step * together)
-        if self.feeding.workers and torch.multiprocessing.get_start_method() == "fork":
-            self.crops.decode()  # once for all processes
-        return self._loader(self.crops, sampler, self.feeding.batch_size)
-
-    def val_dataloader(self) -> DataLoader[Batch] | list[Any]:
-        """Tiles one by one, this process's share; they may differ in size."""
-        if not len(self.tiles):
-            return []
-        return self._loader(self.tiles, ShareSampler(len(self.tiles), *self._share()), 1)
-
-    def _share(self) -> tuple[int, int]:
-        """Which process this is, of how many."""
-        assert self.trainer is not None  # Lightning sets it before it asks for loaders
-        return self.trainer.global_rank, self.trainer.world_size
-
-    def _loader(self, data: Any, sampler: ShareSampler, batch_size: int) -> DataLoader[Batch]:
-        return DataLoader(
-            data,
-            batch_size=batch_size,
-            sampler=sampler,
-            num_workers=self.feeding.workers,
-            collate_fn=collate,
-            persistent_workers=self.feeding.workers > 0,
-        )
-
-
-def _next_epoch(trainer: lightning.Trainer) -> int:
-    """The epoch from which samples are needed: a checkpoint may stand at the last batch of one."""
-    at = trainer.fit_loop.epoch_progress.current
-    ended = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch and at.ready > at.completed
-    return trainer.current_epoch + int(ended)
 
 
 def new_module(
