@@ -1,10 +1,9 @@
 """First weights that were made elsewhere: torchvision's models, detectron2's model zoo.
 
 Each source has a key map into our names. What it knows is taken part by part (encoder,
-pyramid, proposals, box head, mask branch, FCOS towers): a part whose tensors all fit is
-taken whole, another is left as it is. Layers that say which of COCO's classes something is
-have no use here and no entry in the maps, nor has what follows the mask's convolutions,
-which is narrower here.
+pyramid, proposals, box head, mask branch, FCOS towers): a part is taken whole, where both have the
+same tensors, or left as it is. Layers that say which of COCO's classes something is have no use
+here, nor has what follows the mask's convolutions, which is narrower here.
 """
 
 from __future__ import annotations
@@ -13,7 +12,8 @@ import codecs
 import pickle
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +27,10 @@ from buildex.nn.backbone import IMAGENET, STRIDE_FIRST, ImageNetwork
 
 State = dict[str, Tensor]
 Rule = tuple[str, str | Callable[[re.Match[str]], str]]  # a whole key, what becomes of it
+NO_USE = ""  # what becomes of a key that is known and not taken
 ENCODER = "backbone.encoder."
 PYRAMID = "backbone.pyramid."
+CLASSES = "detector.fcos.head.classification_head.cls_logits."  # begun anew
 PARTS = {
     ENCODER: "encoder", PYRAMID: "pyramid", "detector.rpn.": "proposals",
     "detector.head.": "box head", "detector.fcos.": "FCOS towers", "roi.mask.stack.": "mask branch",
@@ -60,6 +62,7 @@ DETECTRON2: Sequence[Rule] = (
     (r"roi_heads\.box_head\.fc1\.(\w+)", r"detector.head.fc6.\1"),
     (r"roi_heads\.box_head\.fc2\.(\w+)", r"detector.head.fc7.\1"),
     (r"roi_heads\.mask_head\.mask_fcn(\d)\.(\w+)", _mask_layer(1)),
+    (r"roi_heads\.mask_head\.(?:deconv|predictor)\.\w+", NO_USE),
 )
 # Keys of torchvision's Mask R-CNN and FCOS, of its older files too, and of its ResNets.
 TORCHVISION: Sequence[Rule] = (
@@ -75,6 +78,7 @@ TORCHVISION: Sequence[Rule] = (
     (r"roi_heads\.mask_head\.mask_fcn(\d)\.(\w+)", _mask_layer(1)),
     (r"head\.((?:classification|regression)_head\.conv\..+)", r"detector.fcos.head.\1"),
     (r"head\.regression_head\.(bbox_\w+\.\w+)", r"detector.fcos.head.regression_head.\1"),
+    (r"head\.classification_head\.cls_logits\.\w+", NO_USE),
 )
 
 
@@ -121,11 +125,11 @@ def _take(network: ImageNetwork, state: State, source: str) -> list[str]:
     parts = []
     for prefix, name in PARTS.items():
         part = {key: value for key, value in state.items() if key.startswith(prefix)}
-        if part and all(key in own and own[key].shape == part[key].shape for key in part):
+        fits = all(key in own and own[key].shape == part[key].shape for key in part)
+        if part and fits and _needed(own, prefix, part) <= set(part):
             taken.update(part)
             parts.append(name)
-    counters = {key for key in own if key.endswith("num_batches_tracked")}
-    lacking = {key for key in own if key.startswith(ENCODER)} - counters - set(taken)
+    lacking = _needed(own, ENCODER, state) - set(taken)
     if lacking:
         raise ModelError(
             f"`{source}` holds another encoder's weights: nothing for "
@@ -136,16 +140,48 @@ def _take(network: ImageNetwork, state: State, source: str) -> list[str]:
     return parts
 
 
+def _needed(own: Iterable[str], prefix: str, given: Iterable[str]) -> set[str]:
+    """Our keys of a part without which it is not whole.
+
+    Not every pyramid has every level: of each that is given, all of it is needed.
+    """
+    keys = {key for key in own if key.startswith(prefix) and not key.startswith(CLASSES)}
+    if prefix == PYRAMID:
+        levels = {_level_of(key) for key in given}
+        keys = {key for key in keys if _level_of(key) in levels}
+    return {key for key in keys if not key.endswith("num_batches_tracked")}
+
+
+def _level_of(key: str) -> tuple[str, ...]:
+    """A pyramid's block, as in backbone.pyramid.inner_blocks.0."""
+    return tuple(key.split(".")[:4])
+
+
 def _renamed(state: Mapping[str, Tensor], rules: Sequence[Rule]) -> State:
-    """The tensors that rules know; every rule is tried on what those before made of a key."""
+    """The tensors that rules know, by our names; none of a part that has more than they know."""
+    names = {key: _renamed_key(key, rules) for key in state}
+    strangers = [key for key, new in names.items() if new == key]
     known: State = {}
-    for key, value in state.items():
-        new = key
-        for pattern, replacement in rules:
-            new = re.sub(rf"^{pattern}$", replacement, new)
-        if new != key:
-            known[new] = value
+    for prefix in PARTS:
+        part = {key: new for key, new in names.items() if new.startswith(prefix)}
+        place = _place_of(part)
+        if not (place and any(key.startswith(place) for key in strangers)):
+            known |= {new: state[key] for key, new in part.items()}
     return known
+
+
+def _place_of(keys: Iterable[str]) -> str:
+    """Where some keys of a file lie together, as in `rpn.head.`; empty if nowhere."""
+    steps = zip(*(key.split(".") for key in keys), strict=False)
+    shared = takewhile(lambda step: len(set(step)) == 1, steps)
+    return "".join(f"{step[0]}." for step in shared)
+
+
+def _renamed_key(key: str, rules: Sequence[Rule]) -> str:
+    """What rules make of a key, each of what those before made of it."""
+    for pattern, replacement in rules:
+        key = re.sub(rf"^{pattern}$", replacement, key)
+    return key
 
 
 def from_detectron2(state: Mapping[str, Tensor]) -> State:

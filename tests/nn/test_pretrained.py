@@ -321,6 +321,28 @@ def test_torchvision_s_mask_rcnn_is_taken(offline):
     assert torch.allclose(ours.roi.mask.stack(features), expected, atol=1e-5)
 
 
+def test_of_torchvision_s_second_mask_rcnn_what_is_made_otherwise_is_left_whole(offline):
+    """Its heads are normalised and longer: a convolution of them alone is worth nothing."""
+    build = torchvision.models.detection.maskrcnn_resnet50_fpn_v2
+    offline["COCO_V1"] = build(weights=None, weights_backbone=None).state_dict()
+    wide = {"pyramid_channels": 256, "roi_channels": 256, "box_channels": 1024}
+    ours = new_network(NetworkSpec(**PLAIN | wide | {"encoder": "resnet50"}))
+    before = {key: value.clone() for key, value in ours.state_dict().items()}
+    assert adopt(ours, "maskrcnn_resnet50_fpn_v2") == ["encoder"]
+    changed = {key for key, value in ours.state_dict().items() if not value.equal(before[key])}
+    assert {key.split(".")[1] for key in changed} == {"encoder"}
+
+
+def test_a_part_that_needs_more_than_there_is_is_left_whole(zoo_file):
+    network = new_network(NetworkSpec(**PLAIN | {"roi_convs": 5}))
+    assert adopt(network, str(zoo_file)) == ["encoder", "pyramid", "proposals", "box head"]
+
+
+def test_a_pyramid_with_more_levels_takes_those_that_there_are(zoo_file):
+    spec = NetworkSpec(encoder="resnet50.detectron2", pyramid_channels=PYRAMID)
+    assert adopt(new_network(spec), str(zoo_file)) == ["encoder", "pyramid"]
+
+
 def test_torchvision_s_fcos_is_taken(offline):
     theirs = torchvision.models.detection.fcos_resnet50_fpn(weights=None, weights_backbone=None)
     offline["COCO_V1"] = theirs.state_dict()
