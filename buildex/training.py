@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from buildex.nn.fitting import Fitted
 
 Tell = Callable[[str], None]
+RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")  # the first that is set counts, as for Lightning
 SETTINGS, CHECKPOINTS, MODEL = "config.toml", "checkpoints", "model"  # of a run
 WRITTEN = (SETTINGS, CHECKPOINTS, MODEL, "metrics.csv", "curves.png", "tensorboard")  # all of it
 
@@ -98,13 +99,14 @@ def train(
     from buildex.nn.loaders import Loaders
     from buildex.nn.weights import save_model, start_from
 
-    if not first_process():
+    first = first_process(config.devices)
+    if not first:
         track, tell = silent, lambda _: None
     made_on = hardware(choose_device(config.device, config.devices))
     bare = checkpoint or config.init or config.pretrained == "none"
     learning = config.learning(scenes[0].gsd)
-    first = "" if bare else config.pretrained
-    module = new_module(config.network, first, config.codec, learning, tell)
+    weights = "" if bare else config.pretrained
+    module = new_module(config.network, weights, config.codec, learning, tell)
     if config.init and not checkpoint:
         start_from(module.network, find_model(config.init))
     loaders = Loaders(scenes, config.feeding)
@@ -115,7 +117,7 @@ def train(
             hint="train on fewer, or leave validation out",
         )
     ancestors = _ancestors(config, going_on=checkpoint is not None)
-    if first_process():
+    if first:
         if checkpoint is None:
             prepare_run(config)
         else:
@@ -129,7 +131,7 @@ def train(
     checkpoints = Checkpoints(config.output / CHECKPOINTS, beside, checkpoint is not None)
     fitted = fit(module, loaders, config.loop, checkpoints, track, tell)
     model = config.output / MODEL
-    if first_process():
+    if first:
         provenance = {"hardware": made_on, **_provenance(config, datasets, fitted, ancestors)}
         save_model(module.network, _card(config, learning.gsd, fitted, provenance), model)
         if config.graphs:
@@ -148,9 +150,14 @@ def _write_graphs(model: Path, tell: Tell) -> None:
         tell(f"no graphs, prediction will need torch: {error.message}; {error.hint}")
 
 
-def first_process() -> bool:
-    """Whether the user started this process; Lightning starts one more for each further device."""
-    return os.environ.get("LOCAL_RANK", "0") == "0"
+def first_process(devices: int) -> bool:
+    """Whether this process writes and speaks, of those that train on so many devices together.
+
+    Lightning starts one more for each further device; torchrun and SLURM start all. Where each
+    trains by itself, each is the first.
+    """
+    said = (os.environ[name] for name in RANKS if name in os.environ)
+    return devices == 1 or int(next(said, "0")) == 0
 
 
 def check_run(config: TrainConfig) -> Path | None:
@@ -175,7 +182,7 @@ def check_run(config: TrainConfig) -> Path | None:
             )
         _check_same_make(config)
         return last
-    if first_process() and run.exists() and (not run.is_dir() or any(run.iterdir())):
+    if first_process(config.devices) and run.exists() and (not run.is_dir() or any(run.iterdir())):
         if not config.overwrite:
             raise OutputError(
                 f"`{run}` exists",

@@ -18,7 +18,7 @@ from buildex.errors import ConfigError, DatasetError, ModelError, OutputError, T
 from buildex.io.dataset import Dataset
 from buildex.nn.history import read_rows
 from buildex.nn.module import TrainingModule
-from buildex.training import TrainConfig, check_run, prepare_run, train
+from buildex.training import RANKS, TrainConfig, check_run, first_process, prepare_run, train
 from tests.nn.made import SMALLEST, write_dataset
 
 ROOT = Path(__file__).parents[1]
@@ -288,6 +288,29 @@ def test_more_devices_than_tiles_to_validate_on_are_refused(dataset, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("environment", "devices", "first"),
+    [
+        ({}, 2, True),
+        ({"LOCAL_RANK": "0"}, 2, True),
+        ({"LOCAL_RANK": "1"}, 2, False),
+        ({"SLURM_PROCID": "0"}, 2, True),
+        ({"SLURM_PROCID": "3"}, 4, False),  # SLURM sets no LOCAL_RANK
+        ({"SLURM_PROCID": "0", "LOCAL_RANK": "1"}, 2, False),  # Lightning's, in a shell of SLURM
+        ({"RANK": "2", "LOCAL_RANK": "0"}, 4, False),
+        ({"SLURM_PROCID": "3"}, 1, True),  # tasks that each train a network of their own
+    ],
+)
+def test_of_processes_that_train_together_one_is_the_first(
+    monkeypatch, environment, devices, first
+):
+    for name in RANKS:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert first_process(devices) == first
+
+
 def test_a_run_folder_that_cannot_be_made_is_told(dataset, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot be made"):
@@ -554,7 +577,7 @@ def present(name):
 metadata.distribution = present
 sys.modules.update(dict.fromkeys(absent))  # None: importing it fails
 from pathlib import Path
-from buildex.training import TrainConfig, check_run, prepare_run, train
+from buildex.training import TrainConfig, train
 report = train(TrainConfig(
     datasets=(Path(sys.argv[1]),), output=Path(sys.argv[2]), steps=1, samples_per_epoch=1,
     batch_size=1, encoder="test_efficientnet", pretrained="none", size=96, cells=8, workers=0,

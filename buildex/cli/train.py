@@ -58,5 +58,5 @@ def command(
     if not config.datasets:
         raise click.UsageError("name at least one dataset folder")
     report = train(config, track=track, tell=say)
-    if first_process():
+    if first_process(config.devices):
         result(report.text(), report.as_dict(), as_json)
