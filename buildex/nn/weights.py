@@ -60,7 +60,23 @@ def load_model(folder: Path) -> tuple[Network | UNet, ModelCard]:
             f"`{folder / WEIGHTS}` does not fit its `{CARD}`: {first}",
             hint="copy both files of one model",
         ) from None
+    _check_scale(network, card, folder)
     return network.to(torch.float32).eval(), card
+
+
+def _check_scale(network: Network | UNet, card: ModelCard, folder: Path) -> None:
+    """Whether pixels go in as they did when a model was trained, where its card says how.
+
+    Raises:
+        ModelError: if not: another version knew its encoder otherwise.
+    """
+    for said, now in ((card.mean, network.mean), (card.std, network.std)):
+        if said and not torch.allclose(torch.tensor(said), now.flatten(), atol=1e-3):
+            raise ModelError(
+                f"`{folder}` was trained on pixels of another scale than"
+                f" `{card.network.encoder}` takes now",
+                hint="predict with its graphs by `--runtime onnx`, or train it again",
+            )
 
 
 def start_from(network: Network | UNet, folder: Path) -> None:

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from buildex.card import CARD, WEIGHTS, ModelCard, read_card
+from buildex.card import CARD, WEIGHTS, ModelCard, card_text, read_card
 from buildex.errors import ModelError
 from buildex.geo.keypoints import RoiCodec
 from buildex.nn.network import Network
@@ -54,6 +56,15 @@ def test_the_card_says_again_what_it_was_told(network, folder):
     assert card.provenance == CARD_SAID.provenance
     assert card.validation == CARD_SAID.validation
     assert card.mean == pytest.approx(network.mean.flatten().tolist())
+
+
+def test_a_model_of_pixels_of_another_scale_is_refused(folder):
+    """So it is with those of efficientnet_lite0 that were trained as if it were lite2."""
+    card = read_card(folder)
+    (folder / CARD).write_text(card_text(replace(card, mean=(0.1, 0.1, 0.1))))
+    with pytest.raises(ModelError, match="another scale") as caught:
+        load_model(folder)
+    assert "--runtime onnx" in caught.value.hint
 
 
 def test_a_model_is_two_files_and_can_be_replaced(network, folder):
