@@ -72,20 +72,22 @@ def joined_corners(
         points: (V, 2) where they are now.
         lines: the common lines.
         weights: (V,) how much each corner is trusted; infinite for one that must not move.
-        snap: distance from which corners are one; none of a joined set are farther apart.
+        snap: distance from which corners are one; none of a joined set are farther apart, and
+            at most one of them must not move.
     """
-    sets = _corner_sets(outlines, points, lines, snap)
+    still = np.isinf(weights)
+    sets = _corner_sets(outlines, points, lines, still, snap)
     if not sets:
         return points
     name = np.repeat(np.arange(len(sets)), [len(members) for members in sets])
     corner = np.concatenate([np.array(members) for members in sets])
-    held = np.isinf(weights[corner])
+    held = still[corner]
     w = np.where(held, 1.0, weights[corner])
     sums = [np.bincount(name, w * points[corner, axis]) for axis in (0, 1)]
     mean: Points = (np.stack(sums, axis=1) / np.bincount(name, w)[:, None]).astype(np.float64)
     place = _on_their_lines(outlines, lines, (name, corner), mean)
     place = np.where((np.hypot(*(place - mean).T) <= snap)[:, None], place, mean)
-    place[name[held][::-1]] = points[corner[held][::-1]]
+    place[name[held]] = points[corner[held]]
     out = points.copy()
     out[corner] = place[name]
     return out
@@ -109,7 +111,9 @@ def _on_their_lines(
     return mean + np.asarray(step, dtype=np.float64)
 
 
-def _corner_sets(outlines: Outlines, points: Points, lines: Lines, snap: float) -> list[list[int]]:
+def _corner_sets(
+    outlines: Outlines, points: Points, lines: Lines, still: Flags, snap: float
+) -> list[list[int]]:
     """Sets of corners of different buildings, nearest first, none wider than `snap`."""
     into, out = lines.group[outlines.before], lines.group
     ends = np.flatnonzero((into >= 0) | (out >= 0))
@@ -126,7 +130,9 @@ def _corner_sets(outlines: Outlines, points: Points, lines: Lines, snap: float) 
     good = shared & (outlines.owner[i] != outlines.owner[j])
     i, j = i[good], j[good]
     order = np.lexsort((j, i, np.hypot(*(points[i] - points[j]).T)))
-    return _gathered(i[order].tolist(), j[order].tolist(), local, outlines.owner, snap)
+    # All corners that stay count as of one owner, for two of an owner never become one.
+    owner = np.where(still, -1, outlines.owner)
+    return _gathered(i[order].tolist(), j[order].tolist(), local, owner, snap)
 
 
 def _gathered(

@@ -204,6 +204,15 @@ def test_settings_in_pixels_do_to_pixels_what_metres_do_to_metres():
     assert iou(shapely.transform(a.polygons, lambda points: points * 10), b.polygons).min() > 0.9999
 
 
+def test_two_held_houses_whose_corners_nearly_meet_both_stay_and_a_third_comes_to_one():
+    one, two, north = shapely.box(0, 0, 8, 10), shapely.box(8.05, 0, 16, 10.2), (2, 10.1, 14, 18)
+    houses, held = object_array([one, two, shapely.box(*north)]), np.array([True, True, False])
+    out = share_walls(houses, np.ones(3), Walls(), held).polygons
+    assert out[0] is one
+    assert out[1] is two
+    assert overlap(out) < 1e-9
+
+
 # Laws
 
 
@@ -219,6 +228,21 @@ def test_rows_come_back_without_overlap_valid_and_hardly_changed(seed, count, si
     change = shapely.area(out.polygons) / shapely.area(houses[out.kept]) - 1
     assert change.max() <= 0.15
     assert len(out.kept) == count
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(0, 10_000), st.integers(2, 5), st.floats(0.0, 0.2))
+def test_whichever_are_held_stay_bit_for_bit_and_nothing_overlaps(seed, count, gap):
+    rng = np.random.default_rng(seed)
+    edge = np.arange(count) * 8
+    south = [shapely.box(x, 0, x + 8 - gap, 10 - gap * rng.random()) for x in edge]
+    north = [shapely.box(x, 10, x + 8 - gap, 18) for x in edge + rng.uniform(0, 8)]
+    houses = object_array([*south, *north])
+    held = rng.random(2 * count) < 0.5
+    out = share_walls(houses, rng.uniform(0.5, 1, 2 * count), Walls(), held)
+    back = dict(zip(out.kept.tolist(), out.polygons, strict=True))
+    assert all(back[k] is houses[k] for k in np.flatnonzero(held).tolist())
+    assert overlap(out.polygons) < 1e-9
 
 
 def test_noisy_rows_get_hardly_a_vertex_more():
