@@ -26,6 +26,8 @@ def agreeing(
     """Which pairs of sightings are parts of one building.
 
     Both must be cut, by different tiles, and match in the zone that both of these tiles cover.
+    A piece there of one that does not meet the other says nothing of it: one tile may see the
+    arms of a building joined by what lies beyond the other's end.
 
     Args:
         seen: the sightings.
@@ -42,10 +44,18 @@ def agreeing(
     agree &= (high > low).all(axis=1)
     asked = np.flatnonzero(agree)
     zones = shapely.box(*low[asked].T, *high[asked].T)
-    a, b = (shapely.area(shapely.intersection(seen.polygons[k[asked]], zones)) for k in (i, j))
-    union = a + b - both[asked]
+    a, b = (shapely.intersection(seen.polygons[k[asked]], zones) for k in (i, j))
+    union = _met(a, b) + _met(b, a) - both[asked]
     agree[asked] = (union > 0) & (both[asked] >= same * union)
     return agree
+
+
+def _met(shapes: NDArray[np.object_], others: NDArray[np.object_]) -> NDArray[np.float64]:
+    """Area (P,) of those pieces of shapes (P,) that share ground with the other one (P,)."""
+    pieces, pair = shapely.get_parts(shapes, return_index=True)
+    shared = shapely.area(shapely.intersection(pieces, others[pair])) > 0
+    areas = np.where(shared, shapely.area(pieces), 0.0)
+    return np.bincount(pair, areas, len(shapes)).astype(np.float64)
 
 
 def joined(seen: Sightings, groups: Sequence[Index], seam: float) -> Polygons:

@@ -81,6 +81,18 @@ def test_a_hall_over_four_tiles_comes_back_whole():
     assert len(whole.exterior.coords) - 1 == 4
 
 
+@pytest.mark.parametrize("arms", [2, 3, 4])
+def test_a_comb_whose_arms_cross_a_seam_comes_back_whole(arms):
+    teeth = [shapely.box(40, y, 130, y + 12.5) for y in np.arange(arms) * 24.0 + 4]
+    comb = shapely.union_all([shapely.box(20, 4, 40, 4 + 24 * arms), *teeth])
+    left = comb.intersection(shapely.box(*LEFT))
+    right = [
+        (tooth.intersection(shapely.box(60, 1, 160, 100)), 0.8, RIGHT, True) for tooth in teeth
+    ]
+    out = stitch(seen((left, 0.9, LEFT, True), *right), SMALL)
+    assert [p.area for p in out.polygons] == [pytest.approx(comb.area)]
+
+
 def test_a_part_that_its_own_tile_missed_is_kept_from_the_one_that_saw_it():
     a, b = shapely.box(20, 10, 100, 40), shapely.box(60, 10, 160, 40)
     # The third tile saw nothing: x = 140..160 lies in no member's core.
