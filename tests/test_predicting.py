@@ -30,7 +30,7 @@ from buildex.predicting import (
     rehearse,
 )
 from buildex.predicting.running import to_crs
-from buildex.predicting.settings import OWN_SHARE
+from buildex.predicting.settings import LEAST_OVERLAP, OWN_SHARE
 from buildex.predicting.survey import Survey
 from buildex.scoring import ScoreConfig, score
 
@@ -271,12 +271,19 @@ def test_a_coarse_mosaic_is_shown_too_and_not_blown_up_beyond_sense(tmp_path):
         ({"gsd": 0.0}, ConfigError),
         ({"gsd": math.inf}, ConfigError),
         ({"overlap": 400}, ConfigError),
+        ({"overlap": 0}, ConfigError),
     ],
 )
 def test_wrong_settings_are_refused(mosaic, tmp_path, change, error):
     with pytest.raises(error):
         predict(str(mosaic), tmp_path / "out.gpkg", Nothing(), PredictConfig(**change))
     assert not (tmp_path / "out.gpkg").exists()
+
+
+def test_the_least_overlap_is_enough_to_put_the_parts_of_a_building_together(mosaic, tmp_path):
+    out = tmp_path / "out.gpkg"
+    predict(str(mosaic), out, Oracle.of_polygons(HOUSES), PredictConfig(overlap=LEAST_OVERLAP))
+    assert len(read_footprints(out)[0]) == len(HOUSES)
 
 
 @pytest.mark.parametrize(("size", "shared"), [(512, 128), (256, 128), (128, 64), (96, 48)])

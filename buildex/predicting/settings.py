@@ -26,6 +26,7 @@ STEP = 5.0  # pixels that the model sees under which steps of an outline vanish 
 OWN_STEP = 3.5  # ... and the mosaic's own, which are larger where it is coarse
 OWN_SHARE = 0.55  # of the side of the mosaic's own pixels that the model is shown at least ...
 COARSEST = 2.0  # ... but no more than so many times those that it was taught on
+LEAST_OVERLAP = 8  # pixels; what both tiles see of it tells the parts of one building
 FREE = ("aoi", "batch_size", "overwrite", "restart")  # options an interrupted run may change
 
 
@@ -66,7 +67,8 @@ class PredictConfig:
     overlap: int | None = field(
         default=None,
         metadata={
-            "help": "Pixels that neighbouring tiles share; else 128, or half a tile if less."
+            "help": f"Pixels that neighbouring tiles share, {LEAST_OVERLAP} to half a tile; else "
+            "128, or half a tile if less."
         },
     )
     threshold: float | None = field(

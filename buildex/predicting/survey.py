@@ -16,6 +16,7 @@ from buildex.geo.boxes import PixelBox
 from buildex.geo.grid import Grid
 from buildex.geo.tiles import Cover, TilePlace, cover
 from buildex.io.vector import read_area
+from buildex.predicting.settings import LEAST_OVERLAP
 
 BLOCK = 16  # columns of tiles
 OVERLAP = 128  # pixels that neighbouring tiles share, where they are large enough
@@ -84,10 +85,10 @@ class Survey:
         """
         if overlap is None:
             overlap = min(OVERLAP, size // 2)
-        if not 0 <= overlap <= size // 2:
+        if not LEAST_OVERLAP <= overlap <= size // 2:
             raise ConfigError(
                 f"an overlap of {overlap} pixels does not suit tiles of {size}",
-                hint=f"use 0 to {size // 2}",
+                hint=f"use {LEAST_OVERLAP} to {size // 2}",
             )
         area = _area_of_interest(aoi, grid)
         return cls(grid, cover(grid, size, overlap), area, ground or everywhere, native_gsd)
