@@ -113,12 +113,14 @@ def sightings_of(
 ) -> Iterator[Sighting]:
     """The polygons of one tile, valid, inside it and its ground, in pixels of the working grid.
 
+    A building that a strip without ground divides gives a sighting for each of its parts.
+
     Args:
         found: buildings in tile pixels.
         valid: (h, w) pixels of the tile that show ground.
         place: the tile.
         tiles: all tiles.
-        smallest: area in pixels under which a polygon is no building.
+        smallest: area in pixels under which a polygon, or a part of one, is no building.
     """
     box, core = place.box, tiles.core(place.row, place.col)
     view = shapely.box(box.x0, box.y0, box.x1, box.y1)
@@ -127,16 +129,22 @@ def sightings_of(
     ground = None if shown is None else _ground(shown, box)
     for rings, score, sure in found:
         moved = tuple(ring + np.array([box.x0, box.y0]) for ring in rings)
-        parts = repaired(to_polygon(moved))
-        if parts and not shapely.contains_properly(view, parts[0]):
-            parts = repaired(shapely.intersection(parts[0], view))
-        if parts and ground is not None and not shapely.contains_properly(ground, parts[0]):
-            parts = repaired(shapely.intersection(parts[0], ground))
-        if not parts or parts[0].area < smallest:
-            continue
-        cut = _touches_inner_edge(parts[0].bounds, place, tiles)
-        edge = _touches_frame(parts[0].bounds, tiles) or _touches_nothing(parts[0], ended, box)
-        yield Sighting(parts[0], score, sure, box, core, cut, edge)
+        parts = _inside(repaired(to_polygon(moved))[:1], view)
+        for part in parts if ground is None else _inside(parts, ground):
+            if part.area < smallest:
+                continue
+            cut = _touches_inner_edge(part.bounds, place, tiles)
+            edge = _touches_frame(part.bounds, tiles) or _touches_nothing(part, ended, box)
+            yield Sighting(part, score, sure, box, core, cut, edge)
+
+
+def _inside(polygons: list[shapely.Polygon], region: shapely.Geometry) -> list[shapely.Polygon]:
+    """What of polygons lies in a region, piece by piece; one all inside stays as it is."""
+    out: list[shapely.Polygon] = []
+    for polygon in polygons:
+        whole = shapely.contains_properly(region, polygon)
+        out += [polygon] if whole else repaired(shapely.intersection(polygon, region))
+    return out
 
 
 def _shown(valid: NDArray[np.bool_]) -> NDArray[np.bool_] | None:

@@ -35,6 +35,16 @@ def test_a_roof_ends_with_the_pixels_and_is_known_to():
     assert black.polygon.bounds[2] == pytest.approx(61, abs=1)
 
 
+def test_a_roof_under_a_strip_without_ground_is_seen_on_both_sides():
+    valid = np.ones((SIDE, SIDE), bool)
+    valid[:, 60:70] = False
+    large, small = seen(valid, (30, 20, 90, 50))
+    assert large.polygon.bounds == pytest.approx((30, 20, 61, 50), abs=1)
+    assert small.polygon.bounds == pytest.approx((69, 20, 90, 50), abs=1)
+    assert large.edge
+    assert small.edge
+
+
 def test_what_is_all_in_the_dark_is_no_building():
     valid = np.zeros((SIDE, SIDE), bool)
     valid[:20] = True
