@@ -62,11 +62,12 @@ def main_axes(edges: Edges, count: int, tolerance: float = SQUARE_TOLERANCE) -> 
 
 
 def orientations(polygons: NDArray[np.object_]) -> Floats:
-    """Bearing (N,) of each building's main axis, degrees clockwise from the y axis, 0 to 90.
+    """Bearing (N,) of each building's main axis, degrees clockwise from the y axis, 0 to below 90.
 
     In a ground CRS (y up) that is clockwise from grid north. NaN for an empty polygon.
     """
-    return np.asarray(-main_axes(edges_of(polygons), len(polygons)) % 90.0)
+    bearings = -main_axes(edges_of(polygons), len(polygons)) % 90.0
+    return np.asarray(bearings % 90.0)  # what is a hair below 0 has become 90
 
 
 def squareness(

@@ -52,7 +52,7 @@ class Finished:
         polygons: (K,), outlines counter-clockwise.
         kept: (K,) which of the given ones they are, rising.
         columns: what can be said of each from its shape: `area_m2`, `n_vertices`,
-            `orientation` (bearing of the main axis, 0 to 90 degrees clockwise from grid
+            `orientation` (bearing of the main axis, 0 to 89.9 degrees clockwise from grid
             north), `squareness` (share of edges along the main axes), `regularized` (see
             `geo.regularize.Regularized.status`).
     """
@@ -110,7 +110,7 @@ def described(walled: WallsResult, status: NDArray[np.str_], settings: Finishing
     columns = {
         "area_m2": np.round(shapely.area(shapes), 2),
         "n_vertices": vertex_counts(shapes),
-        "orientation": np.round(orientations(shapes), 1),
+        "orientation": np.round(orientations(shapes), 1) % 90.0,  # 89.96 is 0, too
         "squareness": np.round(squareness(shapes), 3),
         "regularized": status[kept].astype(object),
     }

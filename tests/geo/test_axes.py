@@ -28,6 +28,11 @@ def test_a_house_has_the_bearing_of_its_walls_clockwise_from_north():
     assert bearings % 90 == pytest.approx([0, 10, 80, 80, 0], abs=1e-9)
 
 
+def test_a_bearing_a_hair_below_0_is_0_and_not_90():
+    gable = shapely.Polygon([(0, 0), (20, 1e-15), (10, -1)])
+    assert axes.orientations(objects([gable])).tolist() == [0.0]
+
+
 def test_the_greatest_length_of_edges_names_the_axes_not_the_longest_edge():
     # Three walls of 10 along the axes, and one oblique wall of 14.
     ring = np.array([[0.0, 0], [10, 0], [10, 10], [5, 15], [0, 10]])

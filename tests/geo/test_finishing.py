@@ -58,3 +58,14 @@ def test_outlines_that_rounding_has_crossed_are_mended_before_anything_is_cut():
     assert shapely.is_valid(done.polygons).all()
     assert done.kept.tolist() == [0]
     assert abs(done.polygons[0].area - 90) < 1
+
+
+def test_one_direction_has_one_orientation():
+    house, place = shapely.box(0, 0, 10, 8), (0, 0)
+    turned = [shapely.affinity.rotate(house, a, place) for a in (0, -0.04, 0.04, 90, 179.98)]
+    done = finish(
+        object_array([shapely.affinity.translate(t, 50 * k) for k, t in enumerate(turned)]),
+        np.ones(5),
+        SETTINGS,
+    )
+    assert done.columns["orientation"].tolist() == [0.0] * 5
