@@ -154,32 +154,33 @@ def _gathered(
 def exact_junctions(polygons: Polygons, settings: Walls, loose: Flags) -> tuple[Polygons, Flags]:
     """Make corners on a neighbour's wall exact, so that no rounding lets the two overlap.
 
-    Such a corner is set back by `settings.hair`; with `settings.nodes` the wall gets a
+    Such a corner is set back by `settings.clearance`; with `settings.nodes` the wall gets a
     vertex there instead.
 
     Args:
         polygons: (N,), which may overlap by a hair.
-        settings: `hair` and `nodes`.
+        settings: `hair`, `bend` and `nodes`.
         loose: (N,) polygons that were changed; junctions of two others stay as they are.
 
     Returns:
         Polygons (N,), and which of them were changed here (N,).
     """
     outlines = outlines_of(polygons)
-    corner, edge = _junctions(outlines, settings.hair)
+    corner, edge = _junctions(outlines, settings)
     busy = loose[outlines.owner[corner]] | loose[outlines.owner[edge]]
     corner, edge = corner[busy], edge[busy]
     if len(corner) == 0:
         return polygons, np.zeros(len(polygons), dtype=bool)
     if settings.nodes:
         return _with_nodes(polygons, outlines, corner, edge)
-    return _set_back(polygons, outlines, (corner, edge), settings.hair)
+    return _set_back(polygons, outlines, (corner, edge), settings)
 
 
-def _junctions(outlines: Outlines, hair: float) -> tuple[Index, Index]:
+def _junctions(outlines: Outlines, settings: Walls) -> tuple[Index, Index]:
     """Corners that lie on edges of other polygons but on none of their corners, in order."""
-    tree = shapely.STRtree(outlines.edges())
-    corner, edge = tree.query(shapely.points(outlines.points), predicate="dwithin", distance=hair)
+    tree, lengths = shapely.STRtree(shapely.points(outlines.points)), outlines.lengths
+    most = settings.hair if settings.nodes else settings.clearance(lengths / 2, lengths)
+    edge, corner = tree.query(outlines.edges(), predicate="dwithin", distance=most)
     other = outlines.owner[corner] != outlines.owner[edge]
     corner, edge = corner[other], edge[other]
     p = outlines.points
@@ -195,21 +196,24 @@ def _junctions(outlines: Outlines, hair: float) -> tuple[Index, Index]:
 
 
 def _set_back(
-    polygons: Polygons, outlines: Outlines, junctions: tuple[Index, Index], hair: float
+    polygons: Polygons, outlines: Outlines, junctions: tuple[Index, Index], settings: Walls
 ) -> tuple[Polygons, Flags]:
-    """Move corners away from walls until they are a hair outside; corners at one place alike."""
+    """Move corners away from walls until they are just outside; corners at one place alike."""
     along, p = outlines.directions, outlines.points
+    corners, edges = junctions
+    step = ((p[corners] - p[edges]) * along[edges]).sum(axis=1)
+    need = settings.clearance(np.abs(step), outlines.lengths[edges])
     moved: dict[tuple[float, float], NDArray[np.float64]] = {}
-    for corner, edge in zip(*(index.tolist() for index in junctions), strict=True):
+    for corner, edge, far in zip(corners.tolist(), edges.tolist(), need.tolist(), strict=True):
         place = (float(p[corner, 0]), float(p[corner, 1]))
         now = moved.get(place, p[corner])
         outward = np.array([along[edge, 1], -along[edge, 0]])
-        short = hair - float((now - p[edge]) @ outward)
+        short = far - float((now - p[edge]) @ outward)
         moved[place] = now + max(short, 0.0) * outward
     points = p.copy()
-    for corner in junctions[0].tolist():
+    for corner in corners.tolist():
         points[corner] = moved[float(p[corner, 0]), float(p[corner, 1])]
-    return _replaced(polygons, outlines, points, outlines.owner[junctions[0]])
+    return _replaced(polygons, outlines, points, outlines.owner[(points != p).any(axis=1)])
 
 
 def _replaced(

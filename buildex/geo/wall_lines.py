@@ -34,7 +34,9 @@ class Walls:
         most_change: share of a building's area that may be won or lost.
         smallest: area under which a building is dropped.
         nodes: whether a wall gets a vertex where a neighbour's corner meets it.
-        hair: where it gets none, how far such a corner stays off the wall.
+        hair: where it gets none, how far such a corner stays off the wall ...
+        bend: ... at least; curvature of a straight wall in another CRS, at most: tan(latitude)
+            over the radius of the earth, here of 70 degrees.
     """
 
     gap: float = 0.3
@@ -45,6 +47,15 @@ class Walls:
     smallest: float = 0.0
     nodes: bool = False
     hair: float = 1e-5
+    bend: float = 4.3e-7
+
+    def clearance(self, along: Points, lengths: Points) -> Points:
+        """How far (K,) corners stay off walls of some lengths, so far along them.
+
+        No nearer than twice as far as the wall, whose ends alone are moved to another CRS, is
+        off its place there.
+        """
+        return np.maximum(self.hair, self.bend * along * (lengths - along))
 
     def scaled(self, units: float) -> Walls:
         """The same settings for polygons with so many units to the metre."""
@@ -55,6 +66,7 @@ class Walls:
             snap=self.snap * units,
             smallest=self.smallest * units**2,
             hair=self.hair * units,
+            bend=self.bend / units,
         )
 
 

@@ -303,17 +303,32 @@ def test_the_same_input_gives_the_same_output(seed):
     assert all(a.wkb == b.wkb for a, b in zip(one.polygons, two.polygons, strict=True))
 
 
+def bent(points, latitude=45):
+    """Points, with straight lines bent as Mercator does near a latitude."""
+    x, y = points.T
+    steep = np.tan(np.radians(latitude)) / 6.371e6
+    return np.stack([x + steep * x * y, y + steep * x**2 / 2], axis=1)
+
+
 @settings(deadline=None, max_examples=15)
 @given(st.integers(0, 10_000))
 def test_what_has_been_shared_stays_so_in_another_projection(seed):
     rng = np.random.default_rng(seed)
     out = share_walls(street(rng, 7, 0.2), rng.uniform(0.5, 1, 7)).polygons
-
-    def bent(points):  # bends straight lines as Mercator does near 45 degrees, and more
-        x, y = points.T
-        return np.stack([x + x * y / 6.4e6, y + x**2 / 1.28e7], axis=1)
-
     assert overlap(shapely.transform(out, bent)) < 1e-6
+
+
+@pytest.mark.parametrize("turn", [0, 50, 90, 180])
+@pytest.mark.parametrize("latitude", [-53, 20, 53, 65])
+def test_houses_along_a_wall_of_200_m_stay_off_it_in_another_projection(turn, latitude):
+    houses = [shapely.box(x, 0.1, x + 9.95, 12) for x in np.arange(20) * 10]
+    row = object_array([shapely.box(0, -30, 200, 0), *houses])
+    row = object_array([shapely.affinity.rotate(p, turn, (100, 0)) for p in row])
+    out = share_walls(row, np.linspace(1, 0.5, 21)).polygons
+    assert len(out) == 21
+    assert vertices(out) == 84
+    assert overlap(shapely.transform(out, lambda points: bent(points, latitude))) == 0
+    assert max(p.distance(out[0]) for p in out) < 0.005
 
 
 # Real labels
