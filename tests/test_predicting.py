@@ -14,7 +14,8 @@ from rasterio.enums import Resampling
 from rasterio.transform import from_origin
 
 from buildex.errors import BuildexError, ConfigError, OutputError, RasterError, VectorError
-from buildex.geo.footprints import Footprints
+from buildex.geo.finishing import finish
+from buildex.geo.footprints import Footprints, object_array
 from buildex.geo.grid import Grid
 from buildex.geo.instances import no_instances
 from buildex.geo.keypoints import RoiCodec
@@ -272,12 +273,23 @@ def test_a_coarse_mosaic_is_shown_too_and_not_blown_up_beyond_sense(tmp_path):
         ({"gsd": math.inf}, ConfigError),
         ({"overlap": 400}, ConfigError),
         ({"overlap": 0}, ConfigError),
+        ({"gap": math.inf}, ConfigError),
+        ({"gap": math.nan}, ConfigError),
+        ({"min_area": math.inf}, ConfigError),
     ],
 )
 def test_wrong_settings_are_refused(mosaic, tmp_path, change, error):
     with pytest.raises(error):
         predict(str(mosaic), tmp_path / "out.gpkg", Nothing(), PredictConfig(**change))
     assert not (tmp_path / "out.gpkg").exists()
+
+
+@pytest.mark.parametrize(("gap", "apart"), [(1.9, 2), (2.1, 0)])
+@pytest.mark.parametrize("scores", [(0.9, 0.9), (0.9, 0.3)])
+def test_neighbours_share_a_wall_across_any_gap_that_is_asked_for(gap, apart, scores):
+    houses = object_array([shapely.box(0, 0, 20, 10), shapely.box(22, 0, 40, 10)])
+    done = finish(houses, np.array(scores), PredictConfig(gap=gap).finishing(0.1))
+    assert shapely.distance(*done.polygons) == pytest.approx(apart)
 
 
 def test_the_least_overlap_is_enough_to_put_the_parts_of_a_building_together(mosaic, tmp_path):

@@ -119,8 +119,8 @@ class PredictConfig:
             raise ConfigError(f"batch size is {self.batch_size}", hint="use 1 or more")
         for name in ("gap", "min_area"):
             value = getattr(self, name)
-            if not value >= 0:
-                raise ConfigError(f"{name} is {value}", hint="use 0 or more")
+            if not 0 <= value < math.inf:
+                raise ConfigError(f"{name} is {value}", hint="use a number of 0 or more")
         for name, instead in (
             ("tolerance", "or `--regularize none`"),
             ("step", "or `--regularize none`"),
@@ -142,7 +142,7 @@ class PredictConfig:
         return Finishing(
             Regularizing(method=self.regularize, tolerance=tolerance, step=step),
             surest=gsd,
-            walls=Walls(gap=self.gap, smallest=self.min_area),
+            walls=Walls(gap=self.gap, shift=max(Walls.shift, self.gap), smallest=self.min_area),
         )
 
     def plan(self) -> dict[str, Any]:
