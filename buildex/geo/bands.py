@@ -104,8 +104,7 @@ class Bands:
         """
         frontier = frontier or Frontier()
         done = squared(new.polygons, self._settings, new.sure)
-        everything = np.arange(len(new))
-        self._pool = Stitched.concatenate([self._pool, new.take(everything, done.polygons)])
+        self._pool = Stitched.concatenate([self._pool, new.take(done.origin, done.polygons)])
         self._status = np.concatenate([self._status, done.status])
         ready = self._ready(frontier)
         band = self._finished(ready)

@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 
 from buildex.geo.axes import orientations, squareness
 from buildex.geo.footprints import Polygons, object_array, repaired, sound
-from buildex.geo.regularize import Regularized, Regularizing, regularize
+from buildex.geo.regularize import Regularizing, regularize
 from buildex.geo.walls import Walls, WallsResult, share_walls
 
 Values = NDArray[np.float64]
+Index = NDArray[np.int64]
 
 SURE = 0.7  # share of sure corners from which an outline is left nearly as it is
 SPUR = 0.003  # share of a building's area from which a narrow part is taken off
@@ -33,6 +34,8 @@ class Finishing:
         surest: largest deviation of outlines whose corners are all sure keypoints.
         walls: how neighbours come to share one wall; its `smallest` drops what is too small.
         narrowest: what is narrower is no building, nor a part of one.
+        smallest_part: a part that something narrower held to its building goes with it, but is a
+            building from this area on: nobody has seen it as one, so it is more than a hut.
         smallest_hole: a hole smaller than this is a light well or a dark spot of the roof, and
             filled: mappers draw courtyards alone.
     """
@@ -41,7 +44,23 @@ class Finishing:
     surest: float = 0.1
     walls: Walls = field(default_factory=Walls)
     narrowest: float = 0.5
+    smallest_part: float = 10.0
     smallest_hole: float = 10.0
+
+
+@dataclass(frozen=True)
+class Squared:
+    """Outlines by themselves: K of N, as one may fall apart where it is too narrow.
+
+    Attributes:
+        polygons: (K,) valid polygons.
+        origin: (K,) which of the given ones they come from, rising.
+        status: (K,) what squaring did, see `geo.regularize.Regularized.status`.
+    """
+
+    polygons: Polygons
+    origin: Index
+    status: NDArray[np.str_]
 
 
 @dataclass(frozen=True)
@@ -50,7 +69,7 @@ class Finished:
 
     Attributes:
         polygons: (K,), outlines counter-clockwise.
-        kept: (K,) which of the given ones they are, rising.
+        kept: (K,) which of the given ones they come from, rising.
         columns: what can be said of each from its shape: `area_m2`, `n_vertices`,
             `orientation` (bearing of the main axis, 0 to 89.9 degrees clockwise from grid
             north), `squareness` (share of edges along the main axes), `regularized` (see
@@ -58,7 +77,7 @@ class Finished:
     """
 
     polygons: Polygons
-    kept: NDArray[np.int64]
+    kept: Index
     columns: Mapping[str, NDArray[Any]]
 
 
@@ -74,10 +93,12 @@ def finish(
         sure: (N,) share of each one's vertices that are sure keypoints; 0 if not given.
     """
     alone = squared(polygons, settings, sure)
-    return described(share_walls(alone.polygons, scores, settings.walls), alone.status, settings)
+    walled = share_walls(alone.polygons, scores[alone.origin], settings.walls)
+    done = described(walled, alone.status, settings)
+    return replace(done, kept=alone.origin[done.kept])
 
 
-def squared(polygons: Polygons, settings: Finishing, sure: Values | None = None) -> Regularized:
+def squared(polygons: Polygons, settings: Finishing, sure: Values | None = None) -> Squared:
     """Regularize, each by itself; those of sure corners more gently: a step in them is a step.
 
     Args:
@@ -87,13 +108,13 @@ def squared(polygons: Polygons, settings: Finishing, sure: Values | None = None)
     """
     usual = settings.regularizing
     polygons = without_holes(polygons, settings.smallest_hole)
-    polygons = without_spurs(polygons, settings.narrowest)
+    polygons, origin = without_spurs(polygons, settings.narrowest, settings.smallest_part)
     out = regularize(polygons, usual)
-    gentle = np.flatnonzero(sure >= SURE) if sure is not None else np.zeros(0, dtype=np.int64)
+    gentle = np.flatnonzero(sure[origin] >= SURE) if sure is not None else origin[:0]
     if len(gentle) and settings.surest < usual.tolerance:
         little = regularize(polygons[gentle], replace(usual, tolerance=settings.surest))
         out.polygons[gentle], out.status[gentle] = little.polygons, little.status
-    return out
+    return Squared(out.polygons, origin, out.status)
 
 
 def described(walled: WallsResult, status: NDArray[np.str_], settings: Finishing) -> Finished:
@@ -128,23 +149,35 @@ def without_holes(polygons: Polygons, smallest: float) -> Polygons:
     return out
 
 
-def without_spurs(polygons: Polygons, narrowest: float) -> Polygons:
+def without_spurs(
+    polygons: Polygons, narrowest: float, smallest_part: float
+) -> tuple[Polygons, Index]:
     """Polygons without the parts that are narrower than `narrowest`; others stay as they are.
 
     Morphological opening with mitred corners, which gives a polygon back whose walls are
     all farther apart. One that is narrow throughout stays.
+
+    Args:
+        polygons: (N,) polygons.
+        narrowest: width.
+        smallest_part: area from which not only the largest part of one that falls apart stays.
+
+    Returns:
+        Polygons (K,), and which of the given ones each comes from (K,), rising.
     """
     polygons = sound(polygons)
     style = {"join_style": "mitre", "mitre_limit": 8.0}
     eroded = shapely.buffer(polygons, -narrowest / 2, **style)
-    opened = sound(shapely.buffer(eroded, narrowest / 2, **style))
-    lost = shapely.area(shapely.difference(polygons, opened)) > SPUR * shapely.area(polygons)
-    out = polygons.copy()
-    for k in np.flatnonzero(lost & ~shapely.is_empty(opened)):
-        parts = repaired(shapely.intersection(opened[k], polygons[k]))
-        if parts:
-            out[k] = parts[0]
-    return out
+    opened = shapely.buffer(eroded, narrowest / 2, **style)
+    opened = shapely.make_valid(opened, method="structure", keep_collapsed=False)
+    wide = shapely.intersection(opened, polygons)
+    lost = shapely.area(polygons) - shapely.area(wide) > SPUR * shapely.area(polygons)
+    out = [[polygon] for polygon in polygons]
+    for k in np.flatnonzero(lost):
+        first, *others = repaired(wide[k]) or out[k]
+        out[k] = [first, *(part for part in others if part.area >= smallest_part)]
+    origin = np.array([k for k, parts in enumerate(out) for _ in parts], dtype=np.int64)
+    return object_array([part for parts in out for part in parts]), origin
 
 
 def vertex_counts(polygons: Polygons) -> NDArray[np.int64]:

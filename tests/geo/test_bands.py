@@ -125,6 +125,16 @@ def test_attributes_stay_with_their_building():
     assert band.finished.columns["area_m2"].tolist() == [100.0, 400.0]
 
 
+def test_roofs_that_fall_apart_both_keep_what_is_known_of_their_building():
+    roofs = [shapely.box(0, 100, 10, 110), shapely.box(12, 100, 20, 110)]
+    one = shapely.union_all([*roofs, shapely.box(10, 104, 12, 104.4)])
+    band = Bands(SETTINGS, moved=0.4).add(
+        stitched([shapely.box(50, 100, 59, 110), one], [0.9, 0.7])
+    )
+    assert band.finished.columns["area_m2"].tolist() == [90, 100, 80]
+    assert band.whole.scores.tolist() == [0.9, 0.7, 0.7]
+
+
 def test_held_buildings_stay_bit_for_bit_and_win_against_any_score():
     done, new = shapely.box(0, 0, 10, 10), shapely.box(9.6, 0, 20, 10)
     out = share_walls(

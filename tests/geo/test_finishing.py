@@ -43,9 +43,19 @@ def test_dark_spots_are_filled_and_courtyards_stay():
 def test_a_spur_goes_and_a_house_without_one_stays_as_it_is():
     house = shapely.box(0, 0, 10, 8)
     spurred = house.union(shapely.box(10, 4, 14, 4.2))
-    out = without_spurs(object_array([house, spurred]), 0.5)
+    out, origin = without_spurs(object_array([house, spurred]), 0.5, 10.0)
     assert out[0] is house
     assert out[1].symmetric_difference(house).area < 0.1
+    assert origin.tolist() == [0, 1]
+
+
+def test_two_roofs_that_a_neck_holds_together_are_two_buildings_and_a_porch_is_none():
+    roof, other, porch = (0, 0, 10, 8), (12, 3, 16, 6), (4, 9, 6, 11)
+    necks = (10, 4, 12, 4.3), (4.2, 8, 4.4, 9)
+    one = shapely.union_all([shapely.box(*box) for box in (roof, other, porch, *necks)])
+    done = finish(object_array([shapely.box(50, 0, 60, 9), one]), np.array([0.6, 0.9]), SETTINGS)
+    assert done.kept.tolist() == [0, 1, 1]
+    assert done.columns["area_m2"].tolist() == [90, 80, 12]
 
 
 def test_outlines_that_rounding_has_crossed_are_mended_before_anything_is_cut():
