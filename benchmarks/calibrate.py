@@ -3,13 +3,13 @@
     python benchmarks/calibrate.py models/drone-lite2 --write \
         --scene ../shared/data/val/zanzibar-val
 
-Draws the scene down to low scores, compares the buildings with the labels (IoU .5, as `buildex
-score` does), fits Platt's logistic, and shows how often buildings of each score were right.
-`--write` puts the two numbers and a threshold into the model's card: `--threshold .5` then keeps
-what is right more often than not. All are of one look at each tile. The threshold that is taken
-without one is the chance of half the best F1: with it F1 is best where chances are what
-they say (Lipton, Elkan and Naryanaswamy 2014), and it hangs less on single buildings than the
-score with the best F1 here.
+Draws the scene down to low scores, on the pixels on which `buildex predict` shows it to the model,
+compares the buildings with the labels (IoU .5, as `buildex score` does), fits Platt's logistic, and
+shows how often buildings of each score were right. `--write` puts the two numbers and a threshold
+into the model's card: `--threshold .5` then keeps what is right more often than not. All are of one
+look at each tile. The threshold that is taken without one is the chance of half the best F1: with
+it F1 is best where chances are what they say (Lipton, Elkan and Naryanaswamy 2014), and it hangs
+less on single buildings than the score with the best F1 here.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 from buildex.card import CARD, card_text, read_card
 from buildex.geo.calibration import Calibration, calibrated
 from buildex.geo.matching import inside, pair
-from buildex.io.raster import Mosaic
 from buildex.io.vector import read_area, read_footprints
 from buildex.predicting import PredictConfig, Segmenter, buildings_of, look, open_model
+from buildex.predicting.opening import opened
 
 LOWEST = 0.25  # score down to which buildings are drawn
 BANDS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
@@ -66,7 +66,7 @@ def detections(
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_], int]:
     """Raw scores of buildings inside the area, whether each was right, and how many labels."""
     config = PredictConfig(threshold=LOWEST)
-    with Mosaic.open(scene / "mosaic.tif") as mosaic:
+    with opened(str(scene / "mosaic.tif"), config, segmenter.gsd) as mosaic:
         drawn = buildings_of(look(mosaic, segmenter, config), config)
     truth, _ = read_footprints(scene / "buildings.geojson", target_crs=drawn.crs)
     area = read_area(scene / "aoi.geojson", drawn.crs)

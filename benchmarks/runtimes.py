@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 
 from buildex.geo.matching import overlaps
 from buildex.geo.measures import match
-from buildex.io.raster import Mosaic
 from buildex.io.vector import read_area, read_footprints
 from buildex.io.zoo import DEFAULT_MODEL, find_model
 from buildex.predicting import PredictConfig, Segmenter, buildings_of, look
+from buildex.predicting.opening import opened
 from buildex.scoring import Scene, ScoreConfig, compare
 
 RUNS = ("torch-fp32", "torch-bf16", "onnx-fp32", "onnx-bf16", "onnx-int8")
@@ -41,7 +41,7 @@ def main() -> None:
     first: NDArray[np.object_] | None = None
     for run in given.runs:
         started = time.process_time()
-        polygons, crs = drawn(opened(folder, run), given.scene / "mosaic.tif")
+        polygons, crs = drawn(segmenter_of(folder, run), given.scene / "mosaic.tif")
         spent = time.process_time() - started
         truth = read_footprints(given.scene / "buildings.geojson", target_crs=crs)[0].polygons
         area = read_area(given.scene / "aoi.geojson", crs)
@@ -54,7 +54,7 @@ def main() -> None:
         )
 
 
-def opened(folder: Path, run: str) -> Segmenter:
+def segmenter_of(folder: Path, run: str) -> Segmenter:
     """A segmenter by runtime and precision."""
     runtime, precision = run.split("-")
     if runtime == "onnx":
@@ -69,7 +69,7 @@ def opened(folder: Path, run: str) -> Segmenter:
 def drawn(segmenter: Segmenter, mosaic: Path) -> tuple[NDArray[np.object_], str]:
     """The buildings of a mosaic, in metres, and their CRS."""
     config = PredictConfig()
-    with Mosaic.open(mosaic, gsd=segmenter.gsd) as pixels:
+    with opened(str(mosaic), config, segmenter.gsd) as pixels:
         found = buildings_of(look(pixels, segmenter, config), config)
     return found.polygons, found.crs
 

@@ -7,8 +7,15 @@ import sys
 from pathlib import Path
 
 import pytest
+import shapely
 
 from buildex.config import from_table, read_toml
+from buildex.geo.footprints import to_rings
+from buildex.geo.oracle import Oracle
+from buildex.io.raster import Mosaic
+from buildex.io.vector import read_area, read_footprints
+from buildex.predicting.settings import OWN_SHARE
+from buildex.rendering import RenderConfig, render_town, write_town
 from buildex.training import TrainConfig
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
@@ -29,3 +36,52 @@ def test_a_script_loads_and_says_how_it_is_called(name, monkeypatch, capsys):
 @pytest.mark.parametrize("name", SETTINGS)
 def test_settings_of_a_training_are_such(name):
     from_table(TrainConfig, read_toml(BENCHMARKS / name))
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory):
+    """A rendered town of 60 m, as a folder of `../shared/data`."""
+    folder = tmp_path_factory.mktemp("scene")
+    config = RenderConfig(seed=2, width=60, height=60, style="town")
+    write_town(folder, render_town(config), overwrite=True)
+    return folder
+
+
+@pytest.fixture
+def script(monkeypatch):
+    """A script as a module, by its name."""
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    return importlib.import_module
+
+
+def labels(scene, gsd):
+    """The buildings of a scene in pixels of so many metres."""
+    with Mosaic.open(scene / "mosaic.tif", gsd=gsd) as mosaic:
+        grid = mosaic.grid
+    found, _ = read_footprints(scene / "buildings.geojson", target_crs=grid.crs)
+    return [to_rings(one) for one in shapely.transform(found.polygons, grid.to_pixel)]
+
+
+@pytest.mark.parametrize("gsd", [0.1, 0.2])
+def test_a_model_is_calibrated_on_the_pixels_that_it_was_taught_on(script, scene, gsd):
+    oracle = Oracle(labels(scene, gsd), size=256, gsd=gsd, smallest=0.6 / gsd**2)
+    scores, right, count = script("calibrate").detections(oracle, scene)
+    assert len(scores) == len(right) > 10
+    assert right.all()
+    assert len(right) > 0.9 * count
+
+
+def test_a_coarse_mosaic_is_calibrated_and_compared_as_predict_shows_it(script, tmp_path):
+    coarse = RenderConfig(seed=2, width=60, height=60, gsd=0.3, style="town")
+    write_town(tmp_path, render_town(coarse))
+    gsd = 0.3 * OWN_SHARE
+    oracle = Oracle(labels(tmp_path, gsd), gsd=0.1, smallest=0.6 / gsd**2)
+    _, right, _ = script("calibrate").detections(oracle, tmp_path)
+    assert right.sum() > 10
+    assert right.all()
+    polygons, _ = script("runtimes").drawn(oracle, tmp_path / "mosaic.tif")
+    assert len(polygons) >= right.sum()
+    shown = shapely.union_all(polygons)
+    truth, _ = read_footprints(tmp_path / "buildings.geojson", target_crs="EPSG:32737")
+    true = shapely.union_all(truth.polygons) & read_area(tmp_path / "aoi.geojson", truth.crs)
+    assert (shown & true).area > 0.85 * (shown | true).area
