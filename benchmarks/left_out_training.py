@@ -6,12 +6,12 @@
 
 DATASET are folders that `buildex tile` made of all training scenes, and rendered ones if wanted. Of
 the town that is left out no tile is learnt from, nothing of it chooses weights: the last (averaged)
-weights are taken. WORK/TOWN/run/model is what comes out; the town `none` leaves nothing out.
-They run one after the other; `--at-once` of them are processes of their own, side by side, which a
-GPU serves by turns, and of which one that fails does not stop the others. Runs that are complete
-are kept, others go on. `--hours` ends every run by the clock, but that of `--first-steps`.
-`leave_one_town_out.py` scores what lies in WORK: a machine with a GPU needs only what `buildex
-train` needs.
+weights are taken, so datasets with tiles of the split `val` are refused. WORK/TOWN/run/model is
+what comes out; the town `none` leaves nothing out. They run one after the other; `--at-once` of
+them are processes of their own, side by side, which a GPU serves by turns, and of which one that
+fails does not stop the others. Runs that are complete are kept, others go on. `--hours` ends every
+run by the clock, but that of `--first-steps`. `leave_one_town_out.py` scores what lies in WORK: a
+machine with a GPU needs only what `buildex train` needs.
 """
 
 from __future__ import annotations
@@ -25,8 +25,10 @@ from pathlib import Path
 
 from buildex.cli.console import say, track
 from buildex.config import from_table, read_toml
-from buildex.errors import BuildexError
+from buildex.errors import BuildexError, DatasetError
+from buildex.io.dataset import Dataset
 from buildex.nn.recipe import TrainConfig
+from buildex.nn.settings import VAL
 from buildex.training import train
 
 TOWNS: Mapping[str, Sequence[str]] = {
@@ -130,6 +132,7 @@ def trained(
     """The model folder of a run that sees scenes by weight; goes on with one begun before."""
     if (run / "model" / "model.toml").is_file():
         return run / "model"
+    check_nothing_chooses(given.datasets)
     settings = read_toml(given.config) if given.config else {}
     settings |= {
         "datasets": given.datasets, "output": run, "scene_weights": dict(weights), **begun,
@@ -139,6 +142,20 @@ def trained(
         "resume": (run / "checkpoints" / "last.ckpt").is_file(), "overwrite": True,
     }  # fmt: skip
     return train(from_table(TrainConfig, settings), track=track, tell=say).model
+
+
+def check_nothing_chooses(datasets: Sequence[Path]) -> None:
+    """Whether the last weights will be taken: scene weights say what is learnt, not what validates.
+
+    Raises:
+        DatasetError: if one has tiles to validate on.
+    """
+    for path in datasets:
+        if any(scene.tiles(VAL) for scene in Dataset.open(path).scenes):
+            raise DatasetError(
+                f"`{path}` has tiles of the split `{VAL}`, which would choose the weights",
+                hint="leave it out, or make it again with `buildex tile --split train`",
+            )
 
 
 def weights_without(unseen: Sequence[str], weights: Mapping[str, float]) -> dict[str, float]:

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from buildex.config import read_toml
+from buildex.errors import DatasetError
 from buildex.nn.settings import Feeding
+from tests.nn.made import write_dataset
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -68,3 +70,13 @@ def test_what_was_drawn_otherwise_is_kept_apart(bench, tmp_path):
 
     assert len({folder(0.5), folder(0.45), folder(0.5, 2), folder(0.5, 1)}) == 4
     assert folder(0.5) == tmp_path / "kampala" / "at-0.5"
+
+
+def test_tiles_that_would_choose_the_weights_are_refused(training, tmp_path):
+    both = write_dataset(tmp_path / "both", splits=("train", "val"))
+    given = argparse.Namespace(datasets=[both])
+    with pytest.raises(DatasetError, match="split `val`") as caught:
+        training.trained(tmp_path / "run", {"scene": 0.0}, 1, {}, given)
+    assert "--split train" in caught.value.hint
+    assert not (tmp_path / "run").exists()
+    training.check_nothing_chooses([write_dataset(tmp_path / "one", splits=("train",))])
