@@ -1,14 +1,14 @@
 """The paper's tables 2, 3 and 4 on our data: every system learns for as long, from the same.
 
-    python benchmarks/paper_tables.py WORK --datasets DATASET... \
+    python benchmarks/paper_tables.py WORK --datasets TRAIN RENDERED VAL \
         --scene ../shared/data/val/zanzibar-val \
         --pretrained ../shared/weights/efficientnet_lite2_imagenet_encoder.safetensors \
         --config benchmarks/drone_lite2.toml
 
-DATASET are folders that `buildex tile` made (`benchmarks/make_model.py` leaves such ones), with
-splits `train` and `val`. Every system is trained with the same budget, samples and seeds, then
-draws the scene by predict's own path and is scored as `buildex score` does it.
-`--effects` also measures what each difference between the paper's settings and ours does,
+The datasets are folders that `buildex tile` made (those that `benchmarks/make_model.py` leaves), of
+which one at least has tiles of the split `val`. Every system is trained with the same budget,
+samples and seeds, then draws the scene by predict's own path and is scored as `buildex score` does
+it. `--effects` also measures what each difference between the paper's settings and ours does,
 one by one, on our own system. Interrupted, the same command goes on where it stopped: what is
 finished lies in WORK as JSON. `--write docs/paper.md` fills in the places that are marked there.
 
@@ -28,16 +28,18 @@ from typing import Any, get_args
 
 from buildex.cli.console import say, track
 from buildex.config import from_table, read_toml
-from buildex.errors import BuildexError
+from buildex.errors import BuildexError, DatasetError
 from buildex.geo.boxes import PixelBox
 from buildex.geo.grouping import GroupingMethod
 from buildex.geo.instances import RoiMaps, Tile
+from buildex.io.dataset import Dataset
 from buildex.nn.costs import costs_of
 from buildex.nn.device import choose_device, hardware, use_bf16
 from buildex.nn.history import read_rows
 from buildex.nn.presets import PAPER, PRESETS
 from buildex.nn.recipe import TrainConfig
 from buildex.nn.segmenter import load_segmenter
+from buildex.nn.settings import VAL
 from buildex.nn.weights import load_model
 from buildex.predicting import PredictConfig, Segmenter, predict
 from buildex.scoring import ScoreConfig, score
@@ -108,6 +110,7 @@ def main() -> None:
     if given.effects:
         runs |= {OURS: SYSTEMS[OURS]}
         runs |= {f"effect-{name}": {**SYSTEMS[OURS], **paper} for name, paper in EFFECTS.items()}
+    check_validation(given.datasets)
     check_settings(given.work, {**settings, "scene": given.scene.name, "runs": dict(SYSTEMS)})
     for seed in given.seeds:
         for name, own in runs.items():
@@ -166,6 +169,20 @@ def common(given: argparse.Namespace) -> dict[str, Any]:
     table.pop("samples_per_epoch", None)  # one epoch, whatever the file says
     table |= {"datasets": [str(path) for path in given.datasets], "save_every": 25}
     return table | {"seconds": given.seconds}
+
+
+def check_validation(datasets: Sequence[Path]) -> None:
+    """Whether validation can choose each system's weights and threshold.
+
+    Raises:
+        DatasetError: if there is nothing to validate on.
+    """
+    scenes = (scene for path in datasets for scene in Dataset.open(path).scenes)
+    if not any(scene.tiles(VAL) for scene in scenes):
+        raise DatasetError(
+            f"no dataset has tiles of the split `{VAL}`",
+            hint="add one made with `buildex tile --split val`, such as VAL of `make_model.py`",
+        )
 
 
 def check_settings(work: Path, settings: Table) -> None:

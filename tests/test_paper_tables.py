@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import sys
 from pathlib import Path
 
 import pytest
 
 from buildex.card import PARTS
+from buildex.errors import DatasetError
 from buildex.nn.presets import PAPER
 from buildex.nn.recipe import TrainConfig
+from tests.nn.made import write_dataset
 
 ROOT = Path(__file__).parents[1]
 DOCUMENT = ROOT / "docs" / "paper.md"
@@ -105,3 +108,14 @@ def test_figures_of_other_settings_are_not_mixed(bench, tmp_path):
     bench.check_settings(tmp_path / "work", {"steps": 3})
     with pytest.raises(SystemExit, match="other settings"):
         bench.check_settings(tmp_path / "work", {"steps": 4})
+
+
+def test_nothing_is_trained_where_no_dataset_has_a_validation_set(bench, tmp_path, monkeypatch):
+    train, val = (write_dataset(tmp_path / name, splits=(name,)) for name in ("train", "val"))
+    work = tmp_path / "work"
+    given = [str(work), "--datasets", str(train), "--scene", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", ["paper_tables.py", *given])
+    with pytest.raises(DatasetError, match="split `val`"):
+        bench.main()
+    assert not work.exists()
+    bench.check_validation([train, val])
