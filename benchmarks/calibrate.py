@@ -40,12 +40,21 @@ def main() -> None:
     parser.add_argument("--scene", type=Path, required=True, help="mosaic, buildings and aoi")
     parser.add_argument("--write", action="store_true", help="put it into the model's card")
     given = parser.parse_args()
-    model = open_model(str(given.model), views=1, calibrated=False)
-    scores, right, labels = detections(model.segmenter, given.scene)
+    found, threshold = fitted(given.model, given.scene)
+    if given.write:
+        write(given.model, found, threshold)
+
+
+def fitted(folder: Path, scene: Path) -> tuple[Calibration, float]:
+    """What the scores of a model's folder mean, and the threshold to take; shown as it is found.
+
+    Raises:
+        SystemExit: if it draws nothing.
+    """
+    model = open_model(str(folder), views=1, calibrated=False)
+    scores, right, labels = detections(model.segmenter, scene)
     if not len(scores):
-        raise SystemExit(
-            f"calibrate: `{given.model}` draws nothing of score {LOWEST} or more there"
-        )
+        raise SystemExit(f"calibrate: `{folder}` draws nothing of score {LOWEST} or more there")
     found = calibrated(scores, right)
     print(f"{len(scores)} buildings from score {LOWEST}, {right.mean():.0%} of them right; {found}")
     chances = found.chances(scores)
@@ -57,8 +66,7 @@ def main() -> None:
     f1 = best_f1(scores, right, labels)
     threshold = float(found.scores(np.array([f1 / 2]))[0])
     print(f"best F1 {f1:.3f}; its half is the chance of a score of {threshold:.3f}")
-    if given.write:
-        write(given.model, found, round(threshold, 3))
+    return found, round(threshold, 3)
 
 
 def detections(

@@ -10,9 +10,9 @@ a GPU that others shared, the second somewhat over an hour on two CPU cores, the
 on a GPU by itself; where there is none, the first takes hours, the third a day.
 
 Of the rendered towns, `terraces` are for `left_out_training.py` and `--further`, which goes on with
-stages that were tried and not released: from the second (docs/decisions/0015) on what its network
-sees in a town without labels, and on towns with yards in passing (WORK/yards-run/model); from the
-third (docs/decisions/0018) on terraces (WORK/terraces-run/model).
+stages that were tried and not released: from the second (docs/decisions/0015) on what its network,
+calibrated on validation, sees in a town without labels, and on towns with yards in passing
+(WORK/yards-run/model); from the third (docs/decisions/0018) on terraces (WORK/terraces-run/model).
 """
 
 from __future__ import annotations
@@ -23,10 +23,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from calibrate import fitted, write
 from pseudo_labels import label
 
+from buildex.card import UNCALIBRATED, read_card
 from buildex.cli.console import say, track
 from buildex.config import from_table, read_toml
+from buildex.errors import BuildexError
 from buildex.rendering import RenderConfig, render_town, write_town
 from buildex.rendering.styles import USUAL
 from buildex.tiling import TileConfig, tile
@@ -35,6 +38,7 @@ from buildex.training import TrainConfig, train
 SIDE = 160  # metres of a rendered town
 SELF = "banepa-town"  # has no labels
 LABELLER = "second"  # the run whose network labels it
+VALIDATION = "val/zanzibar-val"
 
 
 class Towns(NamedTuple):
@@ -105,7 +109,7 @@ def main() -> None:
         seeds = track(towns.seeds, label=towns.dataset)
         drawn = [rendered(work / "towns", seed, towns.styles, towns.kind) for seed in seeds]
         tiled(work / towns.dataset, [Scene.of(folder) for folder in drawn], "train")
-    tiled(work / "val", [Scene.of(given.data / "val" / "zanzibar-val")], "val")
+    tiled(work / "val", [Scene.of(given.data / VALIDATION)], "val")
     beginning = {"pretrained": str(given.encoder)}
     for stage in STAGES:
         beginning = trained(work, stage, beginning)
@@ -118,10 +122,13 @@ def main() -> None:
 
 
 def label_town(work: Path, data: Path) -> None:
-    """Label a town that has no labels by the network of a stage, and tile it."""
+    """Label a town that has no labels by what is likely to the network of a stage, and tile it."""
     mosaic, labels = data / "unlabelled" / SELF / "mosaic.tif", work / SELF
+    model = work / LABELLER / "model"
     if not (work / "pseudo" / "dataset.json").is_file():
-        label(str(mosaic), labels, str(work / LABELLER / "model"))
+        if read_card(model).calibration == UNCALIBRATED:
+            write(model, *fitted(model, data / VALIDATION))
+        label(str(mosaic), labels, str(model))
     tiled(work / "pseudo", [Scene(mosaic, labels, SELF)], "train")
 
 
@@ -179,4 +186,7 @@ def tiled(out: Path, scenes: list[Scene], split: str) -> Path:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except BuildexError as error:
+        raise SystemExit(f"make_model: {error}") from None

@@ -7,7 +7,8 @@
 Draws the mosaic down to low scores. What is surely a building, and looks like one, is a label
 (`buildings.geojson`); what may be one is cut out of the area in which all buildings are drawn
 (`aoi.geojson`), so that nobody learns it, as a building or as ground; the rest is ground
-(Sirko et al. 2021 train a student on such labels).
+(Sirko et al. 2021 train a student on such labels). Sure is what has the chance: a model whose card
+does not say what its scores mean is refused.
 """
 
 from __future__ import annotations
@@ -18,10 +19,13 @@ from pathlib import Path
 import numpy as np
 import shapely
 
+from buildex.card import UNCALIBRATED, read_card
 from buildex.cli.console import say, track
+from buildex.errors import BuildexError, ModelError
 from buildex.geo.footprints import Footprints
 from buildex.io.raster import Mosaic
 from buildex.io.vector import read_footprints, write_footprints
+from buildex.io.zoo import DEFAULT_MODEL, find_model
 from buildex.predicting import PredictConfig, open_model, predict
 
 SURE, UNSURE = 0.6, 0.2  # chances from which something is a label, and no longer ground
@@ -54,7 +58,16 @@ def label(
         name: of the model, or its folder; None for the released one.
         sure: chance of a label.
         unsure: chance of what is cut out.
+
+    Raises:
+        ModelError: if the model's scores are no chances.
     """
+    folder = find_model(name or DEFAULT_MODEL)
+    if read_card(folder).calibration == UNCALIBRATED:
+        raise ModelError(
+            f"the card of `{folder}` does not say what its scores mean",
+            hint=f"run `python benchmarks/calibrate.py {folder} --scene FOLDER --write` first",
+        )
     out.mkdir(parents=True, exist_ok=True)
     model = open_model(name)
     layer = out / f"seen-{model.name}-{model.version}-{unsure:g}.gpkg"
@@ -94,4 +107,7 @@ def parted(
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except BuildexError as error:
+        raise SystemExit(f"pseudo_labels: {error}") from None

@@ -11,8 +11,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from buildex.card import read_card
 from buildex.config import read_toml
+from buildex.geo.calibration import Calibration
 from buildex.io.vector import read_footprints
+from buildex.io.zoo import find_model
 from buildex.nn.backbone import create_encoder
 from buildex.rendering import RenderConfig, render_town, write_town
 from tests.nn.made import SMALLEST
@@ -35,9 +38,19 @@ def bench(monkeypatch):
     monkeypatch.setattr(bench, "SIDE", 40)
     few = [towns._replace(seeds=towns.seeds[:1]) for towns in bench.RENDERED]
     monkeypatch.setattr(bench, "RENDERED", few)
-    # A network of one step sees no building to label: the released model does.
-    label = bench.label
-    monkeypatch.setattr(bench, "label", lambda mosaic, out, _model: label(mosaic, out, None))
+    # A network of one step sees no building to learn from or to label: the released model does.
+    released, label = find_model(), bench.label
+
+    def by_the_released(mosaic, out, model):
+        assert read_card(Path(model)).calibration == (4.0, -0.5)
+        label(mosaic, out, str(released))
+
+    def as_calibrated(model, scene):
+        assert (model.parent.name, scene.name) == ("second", "zanzibar-val")
+        return Calibration(4.0, -0.5), 0.45
+
+    monkeypatch.setattr(bench, "fitted", as_calibrated)
+    monkeypatch.setattr(bench, "label", by_the_released)
     torch.set_num_threads(1)
     return bench
 

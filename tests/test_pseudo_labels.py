@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 from pathlib import Path
 
@@ -9,7 +10,10 @@ import numpy as np
 import pytest
 import shapely
 
+from buildex.card import CARD, UNCALIBRATED, card_text, read_card
+from buildex.errors import ModelError
 from buildex.geo.footprints import Footprints
+from buildex.io.zoo import find_model
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 FRAME = shapely.box(0, 0, 100, 100)
@@ -54,3 +58,14 @@ def test_a_label_beside_something_doubtful_stays_whole(bench):
     assert len(labels) == 1
     assert area.covers(sure)
     assert not area.contains(shapely.Point(25, 15))
+
+
+def test_scores_that_are_no_chances_label_nothing(bench, tmp_path):
+    card = dataclasses.replace(read_card(find_model()), calibration=UNCALIBRATED)
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / CARD).write_text(card_text(card), encoding="utf-8")
+    with pytest.raises(ModelError, match="what its scores mean") as caught:
+        bench.label("mosaic.tif", tmp_path / "town", str(model))
+    assert "benchmarks/calibrate.py" in caught.value.hint
+    assert not (tmp_path / "town").exists()
