@@ -19,6 +19,10 @@ from buildex.rendering.ranges import build_ranges
 from buildex.rendering.shapes import Building, placement
 from buildex.rendering.styles import Style, pick
 
+# Square metres of plots in the densest town, where most houses find room: on still smaller ones
+# fewer do than there are more plots.
+PLOT, SHED_PLOT = 20.0, 12.0
+
 
 @dataclass(frozen=True)
 class Spot:
@@ -78,7 +82,7 @@ def _build_plots(
     there is land to spare.
     """
     look, density = style
-    for lot in plots_of(block, plot[0] / density, rng):
+    for lot in plots_of(block, max(plot[0] / density, PLOT), rng):
         if rng.random() > plot[1] or lot.area < 12:
             if spare and rng.random() < 0.5:
                 plan.tilled += [p for p in repaired(lot.buffer(-0.4)) if p.area > SMALLEST]
@@ -103,7 +107,7 @@ def _build_sheds(
 ) -> None:
     """A quarter of small houses that stand as close as they can."""
     look, density = style
-    for lot in plots_of(block, 34 / density, rng):
+    for lot in plots_of(block, max(34 / density, SHED_PLOT), rng):
         if rng.random() > 0.88 or lot.area < 7:
             continue
         long, short = extent(lot)

@@ -64,7 +64,11 @@ class RenderConfig:
         metadata={"help": f"Kind of town; `any` lets the seed choose of {', '.join(USUAL)}."},
     )
     density: float = field(
-        default=1.0, metadata={"help": "How closely houses stand; 1 is usual for the style."}
+        default=1.0,
+        metadata={
+            "help": "How closely houses stand: 1 is usual for the style, "
+            f"{DENSEST:g} the most, as far as there is room."
+        },
     )
 
     def __post_init__(self) -> None:
