@@ -7,7 +7,8 @@ The U-Net begins with the encoder that the released model has learnt, and is tra
 by the budget of `unet.toml`; validation chooses its weights and threshold, as for the released
 model. Both draw the scenes as `buildex predict` does, each at its own threshold; the figures
 are of all scenes together, with intervals, and of their paired difference. What is there
-already in WORK is not made again. The datasets are those that `make_model.py` leaves.
+already in WORK, by the same networks, is not made again. The datasets are those that
+`make_model.py` leaves.
 """
 
 from __future__ import annotations
@@ -69,7 +70,8 @@ def drawn(work: Path, scene: Path, model: Path) -> Path:
     """The layer of a scene by a model."""
     opened = open_model(str(model))
     signed = opened.name, opened.version
-    layer = work / f"{scene.name}-{opened.name}-{opened.version}.gpkg"
+    how = f"{opened.digest[:8]}-{opened.runtime}-{opened.precision}"
+    layer = work / f"{scene.name}-{opened.name}-{opened.version}-{how}.gpkg"
     if not layer.is_file():
         mosaic, config = str(scene / "mosaic.tif"), PredictConfig()
         report = predict(

@@ -10,7 +10,7 @@ chooses weights or threshold: the last (averaged) weights are taken, and `--thre
 for all. `--first-steps` of all four are one and the same: they see rendered towns alone. The
 drawing goes through predict's and score's own paths. Interrupted, the same command goes on;
 WORK/TOWN/at-T holds figures, layers and an overlay of each scene for threshold T, with `--views N`
-WORK/TOWN/at-T-views-N.
+WORK/TOWN/at-T-views-N; what another network drew there, or this one otherwise, is drawn again.
 """
 
 from __future__ import annotations
@@ -20,15 +20,17 @@ import json
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from left_out_training import NONE, TOWNS, arguments, begin, run_of
 
 from buildex.card import read_card
 from buildex.cli.console import say, track
 from buildex.errors import BuildexError
-from buildex.predicting import PredictConfig, draw_preview, open_model, predict
+from buildex.predicting import OpenModel, PredictConfig, draw_preview, open_model, predict
 from buildex.scoring import ScoreConfig, score
 
+Figures = Mapping[str, Mapping[str, float | None]]  # of each scene of a town
 FIGURES = {
     "pixel_iou": "IoU", "f1_50": "F1", "precision_50": "precision", "recall_50": "recall",
     "polis_m": "PoLiS m", "vertex_ratio": "vertices", "square_predicted": "square",
@@ -44,15 +46,12 @@ def main() -> None:
     parser.add_argument("--views", type=int, help="how often a tile is looked at, see predict")
     given = parser.parse_args()
     scenes = {path.parent.name: path.parent for path in given.data.glob("*/*/mosaic.tif")}
-    rows: dict[str, dict[str, dict[str, float | None]]] = {}
+    rows: dict[str, Figures] = {}
     begun = begin(given)
     for town in (town for town in given.towns if town != NONE):
-        done = drawn_in(given, town) / "figures.json"
-        if not done.is_file():
-            say(f"without {town}")
-            figures = left_out(town, [scenes[name] for name in TOWNS[town]], begun, given)
-            done.write_text(json.dumps(figures, indent=2), encoding="utf-8")
-        rows[town] = json.loads(done.read_text(encoding="utf-8"))
+        model = open_model(str(run_of(town, begun, given)), given.device, views=given.views)
+        own = [scenes[name] for name in TOWNS[town]]
+        rows[town] = figures_of(town, own, model, given)
         made = read_card(given.work / town / "run" / "model").provenance
         print(
             f"{town}: {made['steps']} steps from {made['init'] or 'an encoder'}, {made['hardware']}"
@@ -68,17 +67,31 @@ def drawn_in(given: argparse.Namespace, town: str) -> Path:
     return folder
 
 
-def left_out(
-    town: str, scenes: Sequence[Path], begun: Mapping[str, object], given: argparse.Namespace
-) -> dict[str, dict[str, float | None]]:
-    """Figures of each of a town's scenes, drawn by a network that has not seen the town."""
+def figures_of(
+    town: str, scenes: Sequence[Path], model: OpenModel, given: argparse.Namespace
+) -> Figures:
+    """Figures of a town; those that are there, if this very network drew them, as it would now."""
     folder = drawn_in(given, town)
-    folder.mkdir(parents=True, exist_ok=True)
-    model = open_model(str(run_of(town, begun, given)), given.device, views=given.views)
+    done = folder / "figures.json"
+    found: dict[str, Any] = json.loads(done.read_text(encoding="utf-8")) if done.is_file() else {}
+    if found.get("drawn by") != model.identity:
+        say(f"without {town}")
+        folder.mkdir(parents=True, exist_ok=True)
+        scored = left_out(town, scenes, model, folder, given.threshold)
+        found = {"drawn by": model.identity, "scenes": scored}
+        done.write_text(json.dumps(found, indent=2), encoding="utf-8")
+    scenes_found: Figures = found["scenes"]
+    return scenes_found
+
+
+def left_out(
+    town: str, scenes: Sequence[Path], model: OpenModel, folder: Path, threshold: float
+) -> Figures:
+    """Figures of each of a town's scenes, drawn into a folder by one that has not seen the town."""
     figures: dict[str, dict[str, float | None]] = {}
     for scene in scenes:
         out, mosaic = folder / f"{scene.name}.gpkg", str(scene / "mosaic.tif")
-        config = PredictConfig(threshold=given.threshold, overwrite=True, restart=True)
+        config = PredictConfig(threshold=threshold, overwrite=True, restart=True)
         predict(mosaic, out, model.segmenter, config, model=(model.name, town), track=track)
         draw_preview(out.with_suffix(".png"), mosaic, out)
         report = score(out, scene / "buildings.geojson", ScoreConfig(), scene / "aoi.geojson")
@@ -86,7 +99,7 @@ def left_out(
     return figures
 
 
-def table(rows: Mapping[str, Mapping[str, Mapping[str, float | None]]]) -> str:
+def table(rows: Mapping[str, Figures]) -> str:
     """A line for each scene, and the mean over towns of the means over their scenes."""
     lines = ["| town | scene | " + " | ".join(FIGURES.values()) + " |"]
     lines.append("|---|---" + "|---" * len(FIGURES) + "|")

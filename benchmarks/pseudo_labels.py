@@ -54,7 +54,7 @@ def label(
 
     Args:
         mosaic_path: the mosaic.
-        out: the folder; what was drawn stays there, and is not drawn again.
+        out: the folder; what this very network drew stays there, and is not drawn again.
         name: of the model, or its folder; None for the released one.
         sure: chance of a label.
         unsure: chance of what is cut out.
@@ -70,7 +70,7 @@ def label(
         )
     out.mkdir(parents=True, exist_ok=True)
     model = open_model(name)
-    layer = out / f"seen-{model.name}-{model.version}-{unsure:g}.gpkg"
+    layer = out / f"seen-{model.digest[:8]}-{model.runtime}-{model.precision}-{unsure:g}.gpkg"
     if not layer.is_file():
         config = PredictConfig(threshold=unsure)
         say(predict(mosaic_path, layer, model.segmenter, config, track=track).text())

@@ -11,6 +11,7 @@ import pytest
 from buildex.config import read_toml
 from buildex.errors import DatasetError
 from buildex.nn.settings import Feeding
+from buildex.predicting import OpenModel
 from tests.nn.made import write_dataset
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
@@ -80,3 +81,53 @@ def test_tiles_that_would_choose_the_weights_are_refused(training, tmp_path):
     assert "--split train" in caught.value.hint
     assert not (tmp_path / "run").exists()
     training.check_nothing_chooses([write_dataset(tmp_path / "one", splits=("train",))])
+
+
+def test_figures_of_another_network_are_drawn_again(bench, tmp_path, monkeypatch):
+    calls = []
+
+    def drawn(town, _scenes, model, _folder, threshold):
+        calls.append((town, model.digest, model.precision, threshold))
+        return {"kampala": {"f1_50": float(len(calls))}}
+
+    monkeypatch.setattr(bench, "left_out", drawn)
+    given = argparse.Namespace(work=tmp_path, threshold=0.5, views=None)
+
+    def f1(digest, precision):
+        model = OpenModel(None, "m", "1", digest, precision=precision)
+        return bench.figures_of("kampala", [], model, given)["kampala"]["f1_50"]
+
+    assert [f1("a", "bf16"), f1("a", "bf16"), f1("b", "bf16"), f1("b", "fp32")] == [1, 1, 2, 3]
+    assert calls[-1] == ("kampala", "b", "fp32", 0.5)
+
+
+def test_figures_that_do_not_say_who_drew_them_are_drawn_again(bench, tmp_path, monkeypatch):
+    given = argparse.Namespace(work=tmp_path, threshold=0.5, views=None)
+    old = bench.drawn_in(given, "kampala") / "figures.json"
+    old.parent.mkdir(parents=True)
+    old.write_text('{"kampala": {"f1_50": 0.1}}', encoding="utf-8")
+    now = {"kampala": {"f1_50": 0.2}}
+    monkeypatch.setattr(bench, "left_out", lambda *_: now)
+    assert bench.figures_of("kampala", [], OpenModel(None, "m", "1", "a"), given) == now
+
+
+def test_a_scene_is_drawn_again_by_another_u_net_of_the_same_name(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    script = importlib.import_module("against_unet")
+    models = {name: OpenModel(None, "unet", "1", name) for name in ("a" * 64, "b" * 64)}
+    monkeypatch.setattr(script, "open_model", models.get)
+    drawn = []
+
+    class Report:
+        def text(self):
+            return "drawn"
+
+    def predict(_mosaic, layer, *_, **options):
+        layer.touch()
+        drawn.append(options["digest"])
+        return Report()
+
+    monkeypatch.setattr(script, "predict", predict)
+    for name in ("a" * 64, "a" * 64, "b" * 64):
+        script.drawn(tmp_path, tmp_path / "scene", name)
+    assert drawn == [model.identity for model in models.values()]
