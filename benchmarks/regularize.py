@@ -8,8 +8,9 @@ The peer's row is skipped where it is not installed. To have it:
 
 Three kinds of noise: `corners` moves each corner (what a keypoint network does), `jitter`
 moves points that lie every half metre, `mask` draws the jittered outline on pixels of 10-20 cm and
-takes their stair-stepped outline. All rows of a table come from one run and one core;
-seconds are processor time.
+takes their stair-stepped outline. Ours are at the tolerance and step with which `buildex predict`
+draws on pixels of 10 cm, unless others are given. All rows of a table come from one run and one
+core; seconds are processor time.
 """
 
 from __future__ import annotations
@@ -31,8 +32,10 @@ from buildex.geo.axes import squareness
 from buildex.geo.footprints import repaired, to_rings
 from buildex.geo.measures import polis
 from buildex.geo.regularize import Method, Regularizing, regularize
+from buildex.predicting import PredictConfig
 
 Polygons = NDArray[np.object_]
+SHIPPED = PredictConfig().finishing(gsd=0.1).regularizing
 ROWS = "banepa-centre"  # the scene whose houses stand wall to wall
 HEADS = (
     ("method", 28), ("IoU", 7), ("PoLiS m", 8), ("vertices", 9), ("square", 7),
@@ -44,7 +47,8 @@ def main() -> None:
     """Read the arguments, print a table for each kind of noise."""
     parser = argparse.ArgumentParser(description="Compare ways to regularize outlines.")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--tolerance", type=float, default=Regularizing().tolerance)
+    parser.add_argument("--tolerance", type=float, default=SHIPPED.tolerance, help="metres")
+    parser.add_argument("--step", type=float, default=SHIPPED.step, help="metres")
     parser.add_argument("--limit", type=int, default=None, help="buildings per scene, at most")
     parser.add_argument("--noise", nargs="+", default=list(NOISES), choices=list(NOISES))
     given = parser.parse_args()
@@ -54,7 +58,7 @@ def main() -> None:
         noisy = as_array([NOISES[name](polygon, rng) for polygon in truth])
         print(f"\n{name}: {len(truth)} buildings; true square edges {mean(squareness(truth)):.3f}")
         print("".join(head.rjust(width) for head, width in HEADS))
-        for label, method in methods(given.tolerance).items():
+        for label, method in methods(given.tolerance, given.step).items():
             start = time.process_time()
             result = method(noisy)
             seconds = time.process_time() - start
@@ -106,11 +110,11 @@ def mask(polygon: shapely.Polygon, rng: np.random.Generator) -> shapely.Polygon:
 NOISES = {"corners": corners, "jitter": jitter, "mask": mask}
 
 
-def methods(tolerance: float) -> dict[str, Callable[[Polygons], Polygons]]:
+def methods(tolerance: float, step: float) -> dict[str, Callable[[Polygons], Polygons]]:
     """Ours by method, and the peer's with its defaults where it is installed."""
 
     def ours(method: Method) -> Callable[[Polygons], Polygons]:
-        settings = Regularizing(method=method, tolerance=tolerance)
+        settings = Regularizing(method=method, tolerance=tolerance, step=step)
         return lambda polygons: regularize(polygons, settings).polygons
 
     out = {method: ours(method) for method in get_args(Method)}

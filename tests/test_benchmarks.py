@@ -6,6 +6,7 @@ import importlib
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import shapely
 
@@ -14,6 +15,7 @@ from buildex.geo.footprints import to_rings
 from buildex.geo.oracle import Oracle
 from buildex.io.raster import Mosaic
 from buildex.io.vector import read_area, read_footprints
+from buildex.predicting import PredictConfig
 from buildex.predicting.settings import OWN_SHARE
 from buildex.rendering import RenderConfig, render_town, write_town
 from buildex.training import TrainConfig
@@ -85,3 +87,16 @@ def test_a_coarse_mosaic_is_calibrated_and_compared_as_predict_shows_it(script, 
     truth, _ = read_footprints(tmp_path / "buildings.geojson", target_crs="EPSG:32737")
     true = shapely.union_all(truth.polygons) & read_area(tmp_path / "aoi.geojson", truth.crs)
     assert (shown & true).area > 0.85 * (shown | true).area
+
+
+def test_regularizing_is_judged_as_predict_does_it(script, monkeypatch):
+    judged = []
+    bench = script("regularize")
+    house = bench.as_array([shapely.box(0, 0, 9, 7)])
+    monkeypatch.setattr(bench, "labels", lambda *_: (house, np.array(["a"])))
+    monkeypatch.setattr(bench, "methods", lambda *settings: judged.append(settings) or {})
+    for more in ([], ["--tolerance", "0.5", "--step", "0.3"]):
+        monkeypatch.setattr(sys, "argv", ["regularize.py", "--noise", "corners", *more])
+        bench.main()
+    shipped = PredictConfig().finishing(0.1).regularizing
+    assert judged == [(shipped.tolerance, shipped.step), (0.5, 0.3)]
