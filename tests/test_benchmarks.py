@@ -1,8 +1,13 @@
-"""The scripts of `benchmarks/` fit the code that they call: they load, and say how to call them."""
+"""The scripts of `benchmarks/` fit the code that they call: they load, say how, and run.
+
+Those that need no network run on a rendered town, with an oracle in its place.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
+import json
 import sys
 from pathlib import Path
 
@@ -10,15 +15,18 @@ import numpy as np
 import pytest
 import shapely
 
+from buildex.card import CARD, UNCALIBRATED, card_text, read_card
 from buildex.config import from_table, read_toml
 from buildex.geo.footprints import to_rings
 from buildex.geo.oracle import Oracle
 from buildex.io.raster import Mosaic
 from buildex.io.vector import read_area, read_footprints
-from buildex.predicting import PredictConfig
+from buildex.io.zoo import find_model
+from buildex.predicting import OpenModel, PredictConfig
 from buildex.predicting.settings import OWN_SHARE
 from buildex.rendering import RenderConfig, render_town, write_town
 from buildex.training import TrainConfig
+from tests.nn.made import write_dataset
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 SCRIPTS = sorted(path.stem for path in BENCHMARKS.glob("*.py"))
@@ -100,3 +108,66 @@ def test_regularizing_is_judged_as_predict_does_it(script, monkeypatch):
         bench.main()
     shipped = PredictConfig().finishing(0.1).regularizing
     assert judged == [(shipped.tolerance, shipped.step), (0.5, 0.3)]
+
+
+def called(bench, monkeypatch, capsys, *given):
+    """What a script prints that is called so."""
+    monkeypatch.setattr(sys, "argv", [f"{bench.__name__}.py", *map(str, given)])
+    bench.main()
+    return capsys.readouterr().out
+
+
+def test_calibrating_writes_what_it_finds_into_the_card(
+    script, scene, tmp_path, monkeypatch, capsys
+):
+    bench = script("calibrate")
+    card = dataclasses.replace(read_card(find_model()), calibration=(9.0, 9.0), score=0.9)
+    (tmp_path / CARD).write_text(card_text(card), encoding="utf-8")
+    model = OpenModel(Oracle(labels(scene, 0.1)), "oracle", "1")
+    monkeypatch.setattr(bench, "open_model", lambda *_, **__: model)
+    printed = called(bench, monkeypatch, capsys, tmp_path, "--scene", scene, "--write")
+    assert "100% of them right" in printed
+    written = read_card(tmp_path)
+    assert written.calibration == UNCALIBRATED  # an oracle that is never wrong teaches nothing
+    assert written.score == pytest.approx(0.5, abs=0.03)
+
+
+def test_memory_is_measured_on_a_mosaic_repeated(script, scene, tmp_path, monkeypatch, capsys):
+    bench, mosaic = script("memory"), scene / "mosaic.tif"
+    repeated = bench.repeated(mosaic, 1.5e6, tmp_path)
+    with Mosaic.open(repeated) as shown:
+        assert (shown.grid.width, shown.grid.height) == (1200, 1200)
+    figures = json.loads(called(bench, monkeypatch, capsys, mosaic, "--one", repeated))
+    assert figures["buildings"] > 4
+    assert figures["peak_mib"] > 10
+
+
+def test_the_machine_that_asks_workers_is_weighed(script, scene, monkeypatch, capsys):
+    bench = script("workers")
+    printed = called(bench, monkeypatch, capsys, scene / "mosaic.tif", "--client")
+    assert int(printed.split(" buildings", 1)[0]) > 10
+    printed = called(bench, monkeypatch, capsys, scene / "mosaic.tif", "--reading")
+    assert "one worker: 2 blocks, 4 tiles" in printed
+
+
+def test_labels_have_nothing_to_correct(script, scene, monkeypatch, capsys):
+    bench = script("corrections")
+    layer = scene / "buildings.geojson"
+    table = called(bench, monkeypatch, capsys, f"{scene}={layer}").splitlines()
+    row = next(line for line in table if line.startswith(f"| {scene.name} |"))
+    _, count, fine, *others = (cell.strip() for cell in row.strip("|").split("|"))
+    assert int(count) > 10
+    assert fine == "100"
+    assert set(others) == {"0"}
+
+
+def test_cutting_and_drawing_samples_is_timed(script, tmp_path, monkeypatch, capsys):
+    dataset = write_dataset(tmp_path / "dataset", splits=("train",))
+    given = (dataset, "--samples", 2, "--rounds", 1)
+    printed = called(script("feeding"), monkeypatch, capsys, *given)
+    assert [line.split(" ")[0] for line in printed.splitlines()] == [
+        "decode",
+        "cut",
+        "draw",
+        "draw",
+    ]
