@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
 import shapely
 
 from buildex.card import CARD, UNCALIBRATED, card_text, read_card
@@ -171,3 +172,22 @@ def test_cutting_and_drawing_samples_is_timed(script, tmp_path, monkeypatch, cap
         "draw",
         "draw",
     ]
+
+
+def test_reading_is_measured_against_one_uncompressed_file_of_the_same_grid(
+    script, scene, tmp_path, monkeypatch, capsys
+):
+    bench = script("reading")
+    compressed, out = tmp_path / "jpeg.tif", tmp_path / "warped.tif"
+    with rasterio.open(scene / "mosaic.tif") as source:
+        jpeg = {**source.profile, "compress": "jpeg", "photometric": "ycbcr"}
+        with rasterio.open(compressed, "w", **jpeg) as copy:
+            copy.write(source.read())
+    monkeypatch.setattr("subprocess.Popen", None)  # a process's start would count
+    bench.rio(compressed, out)
+    with Mosaic.open(compressed) as mosaic, rasterio.open(out) as warped:
+        assert (warped.width, warped.height) == (mosaic.grid.width, mosaic.grid.height)
+        assert warped.transform.almost_equals(mosaic.grid.transform, 1e-6)
+        assert warped.compression is None
+    printed = called(bench, monkeypatch, capsys, compressed, "--rounds", 1)
+    assert printed.splitlines()[-1].startswith("4 tiles")
