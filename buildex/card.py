@@ -20,9 +20,7 @@ from buildex.geo.keypoints import RoiCodec
 Architecture = Literal["fcos-keypoint", "mask-rcnn", "mask-rcnn-keypoint", "center-mask", "unet"]
 Corners = Literal["mask-only", "features", "features-and-mask"]
 STRIDES = (4, 8, 16, 32, 64, 128)  # of the pyramid's levels, P2 to P7
-CANDIDATES = (
-    4096  # points of a level that FCOS's buildings are chosen from: P3 of 512 pixels, whole
-)
+CANDIDATES = 4096  # points of a level that FCOS chooses from: those of P3 of 512 pixels
 FORMAT = 1
 UNCALIBRATED = (1.0, 0.0)  # slope and offset that leave scores as they are
 CARD, WEIGHTS = "model.toml", "model.safetensors"
