@@ -14,7 +14,8 @@ JOBS := 2
 # Made anew only when the dependencies change: a second run starts within seconds.
 $(VENV)/.installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "buildex needs Python 3.11 or newer; name one with \`make PYTHON=python3.12\`"; exit 1; }
-	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -c '' 2>/dev/null || $(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary :all: --no-binary buildex -e .
 	touch $@
 

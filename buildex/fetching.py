@@ -140,6 +140,9 @@ def fetch(place: str, out: Path, config: OsmConfig, track: Track = silent) -> Os
 def parse_bounds(place: str) -> Bounds | None:
     """West, south, east, north from text; None where it is none, such as a path.
 
+    Across the antimeridian east is less than west (RFC 7946), by more than half the way round: by
+    less it is a slip of order.
+
     Raises:
         ConfigError: if it is a box that cannot be.
     """
@@ -150,10 +153,11 @@ def parse_bounds(place: str) -> Bounds | None:
     if len(numbers) != 4:
         return None
     west, south, east, north = numbers
-    if not (-180 <= west < east <= 180 and -90 <= south < north <= 90):
+    sides = west < east or west - east > 180
+    if not (sides and max(abs(west), abs(east)) <= 180 and -90 <= south < north <= 90):
         raise ConfigError(
             f"`{place}` is no box: west, south, east, north in degrees",
-            hint="check the order; ask on each side of the antimeridian by itself",
+            hint="check the order, and that they are degrees",
         )
     return west, south, east, north
 

@@ -21,6 +21,7 @@ from buildex.geo.splits import GroundTile, assign, parse_split
 from buildex.io.crs import WGS84, reprojected
 from buildex.io.cutter import CutRules, Cutter, Job, cut_all
 from buildex.io.dataset import INDEX
+from buildex.io.edition import edition
 from buildex.io.output import check_output
 from buildex.io.partial import Partial
 from buildex.io.scenes import (
@@ -213,7 +214,8 @@ def _made(
     """Make the dataset: its scenes, its tiles, and how many were left out and why."""
     scenes = read_scenes(files, TilingGrid(config.gsd, config.size, config.overlap, config.crs))
     places = _placed(scenes, config)
-    partial.start({"options": _options(config), "scenes": [scene.info for scene in scenes]})
+    infos = [scene.info for scene in scenes]
+    partial.start({"buildex": edition(), "options": _options(config), "scenes": infos})
     rules = CutRules(config.min_kept, config.min_valid, config.format, config.quality)
     cutter = Cutter([scene.scene for scene in scenes], partial, rules)
     tiles, skipped = _cut(cutter, places, config, track)

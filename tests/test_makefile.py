@@ -19,6 +19,12 @@ cp "$0" "$folder/bin/python"
 """
 
 
+BARE = """#!/bin/sh
+echo "$*" >> called
+test "$2 $3" != "pip --version"
+"""
+
+
 def program(path, text):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
@@ -53,6 +59,15 @@ def test_an_environment_is_made_once(clone):
 
 
 @pytest.mark.parametrize("python", ["#!/bin/sh\nexit 1\n", "#!/gone/python\n"])
-def test_a_half_made_environment_is_made_anew(clone, python):
+def test_an_environment_whose_python_does_not_run_is_made_anew(clone, python):
     program(clone / ".venv" / "bin" / "python", python)
     assert environments_made(clone) == 1
+
+
+def test_one_without_pip_gets_it_and_keeps_what_is_in_it(clone):
+    program(clone / ".venv" / "bin" / "python", BARE)
+    own = clone / ".venv" / "mine"
+    own.touch()
+    assert environments_made(clone) == 0
+    assert "-m ensurepip" in (clone / "called").read_text().splitlines()
+    assert own.exists()

@@ -26,6 +26,7 @@ from buildex.predicting import (
     predict_all,
 )
 from buildex.predicting.record import RECORD, Record
+from buildex.predicting.several import _Shared
 from tests.killed import Slow
 from tests.test_resume import features
 
@@ -223,6 +224,25 @@ def test_two_jobs_in_one_folder_keep_each_others_records(folder, tmp_path):
     done, told = call(folder, "-o", out, "--json")
     assert done.exit_code == 0, done.output
     assert told["drawn_before"] == ["a.tif", "b.tif"]
+
+
+def test_progress_passes_the_tiles_of_mosaics_that_others_draw_and_of_those_that_break():
+    passed = []
+
+    def bar(items, **_):
+        for item in items:
+            yield passed.append(item)
+
+    shared = _Shared(bar, 9)
+    shared.expect(4)  # drawn meanwhile
+    shared.done()
+    assert len(passed) == 4
+    shared.expect(5)
+    tiles = shared.track(range(3), total=3)  # two were seen before
+    next(tiles)
+    next(tiles)
+    shared.done()
+    assert len(passed) == 9
 
 
 def test_two_jobs_with_the_same_mosaics_share_them_and_none_fails(folder, tmp_path):

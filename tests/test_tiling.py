@@ -2,6 +2,7 @@ import json
 import math
 from pathlib import Path
 
+import geopandas
 import numpy as np
 import pyproj
 import pytest
@@ -443,6 +444,12 @@ def write_untagged(folder: Path) -> Path:
     return folder / "untagged.gpkg"
 
 
+def write_points(folder: Path) -> Path:
+    middles = shapely.centroid(houses().polygons)
+    geopandas.GeoDataFrame(geometry=middles, crs=UTM).to_parquet(folder / "points.parquet")
+    return folder / "points.parquet"
+
+
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
@@ -455,6 +462,7 @@ def write_untagged(folder: Path) -> Path:
         ({"labels": lambda _: "none.gpkg"}, VectorError, "no file"),
         ({"labels": write_far}, VectorError, "do not overlap the mosaic; check"),
         ({"labels": write_untagged}, VectorError, "have no building .*tag `building` counts"),
+        ({"labels": write_points}, VectorError, "have no polygons on the mosaic; give a layer"),
         ({"aoi": write_far}, VectorError, "does not overlap"),
         ({"name": ("a", "b")}, ConfigError, "`--name` is given 2 times for 1 mosaics"),
         ({"split": "scene:nowhere"}, ConfigError, "not there; scenes are village"),

@@ -49,10 +49,10 @@ def collect(
         kwargs: what click passed for the options of `config_options`; None (or an empty
             tuple) means that the option was not given.
         config_file: a TOML file with some of the same keys.
-        preset: some of the same keys.
+        preset: some of the same keys, from another file or by name.
 
     Raises:
-        ConfigError: for an unknown key or a wrong value of the file.
+        ConfigError: for an unknown key or a wrong value of the file or the preset.
         click.UsageError: for a wrong value of an option, or options that do not go together.
     """
     names = {spec.name for spec in dataclasses.fields(cls)}  # type: ignore[arg-type]
@@ -63,6 +63,7 @@ def collect(
     where = f"`{config_file}`" if config_file is not None else "the options"
     from_table(cls, table, where=where)
     base = {**(preset or {}), **table}
+    from_table(cls, base, where="the settings to go on with")
     given = {k: v for k, v in kwargs.items() if k in names and v is not None and v != ()}
     for name, hint in get_type_hints(cls).items():
         if name in given and _kind(hint)[0] is dict:

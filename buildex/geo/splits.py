@@ -145,17 +145,19 @@ def _near(
     """Tiles that come within the guard of a judging tile, or overlap it.
 
     Compared in Mercator, which knows no zones and is as good as true around a tile, but for its
-    scale: by the latitude, and 1 % more, as the Earth is no sphere.
+    scale: by the latitude, and 1 % more, as the Earth is no sphere. It is rolled out once to
+    either side, for what lies across the 180th meridian.
     """
-    lon, lat = np.radians(np.array([tile.corners for tile in tiles], dtype=float)).transpose(
-        2, 0, 1
-    )
-    shapes = shapely.polygons(np.stack([EARTH * lon, EARTH * np.arcsinh(np.tan(lat))], axis=2))
+    corners = np.radians(np.array([tile.corners for tile in tiles], dtype=float))
+    lon, lat = np.unwrap(corners[..., 0], axis=1), corners[..., 1]
+    shapes = EARTH * np.stack([lon, np.arcsinh(np.tan(lat))], axis=2)
     # Tiles that only touch lie at a distance of rounding, which is less than any guard.
     reach = max(1.01 * guard, 1e-3) / np.cos(lat).min(axis=1)
-    found = shapely.STRtree(shapes[judging]).query(shapes, predicate="dwithin", distance=reach)
+    tree = shapely.STRtree(shapely.polygons(shapes[judging]))
     near = np.zeros(len(tiles), dtype=bool)
-    near[found[0]] = True
+    for turn in (-1, 0, 1):
+        moved = shapely.polygons(shapes + np.array([turn * 2 * np.pi * EARTH, 0.0]))
+        near[tree.query(moved, predicate="dwithin", distance=reach)[0]] = True
     return near
 
 

@@ -20,6 +20,8 @@ def _sources() -> str:
     package = Path(buildex.__file__).parent
     total = hashlib.sha256()
     for path in sorted(package.rglob("*.py")):
-        text = path.read_text(encoding="utf-8")  # whatever ends its lines
-        total.update(f"{path.relative_to(package).as_posix()}\n{text}\n".encode())
+        name = path.relative_to(package)
+        if not any(part.startswith(".") for part in name.parts):  # what editors and Finders leave
+            text = path.read_bytes().replace(b"\r\n", b"\n")
+            total.update(f"{name.as_posix()}\n".encode() + text)
     return total.hexdigest()[:12]

@@ -14,7 +14,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from buildex.io.journal import alone
 
 PLAN = "plan.json"
 RECORDS = "records"
+ORDER = {RECORDS: 0, PLAN: 2}  # in which a folder is cleared: what shows that it is ours goes last
 
 
 def to_json(table: Any) -> bytes:
@@ -68,11 +69,16 @@ class Partial:
         known = self.path / PLAN
         if known.is_file() and known.read_bytes() == content:
             return True
-        for path in self.path.iterdir():
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink()
+        try:
+            for path in sorted(self.path.iterdir(), key=lambda path: ORDER.get(path.name, 1)):
+                if path.is_dir():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink()
+        except OSError as error:
+            raise OutputError(
+                f"`{self.path}` cannot be cleared: {error.strerror}", hint="remove it yourself"
+            ) from None
         self.write(PLAN, content)
         return False
 
@@ -123,6 +129,8 @@ class Partial:
         """
         wanted = {self.path / PLAN, *(self.path / name for name in files)}
         for path in sorted(self.path.rglob("*"), reverse=True):
+            if RECORDS in path.relative_to(self.path).parts[:1]:
+                continue
             if path.is_dir():
                 if not any(path.iterdir()):
                     path.rmdir()
@@ -132,8 +140,10 @@ class Partial:
             self._move()
         except OSError as error:
             raise OutputError(
-                f"`{self.final}` cannot be written: {error.strerror}", hint="write elsewhere"
+                f"`{self.final}` cannot be written: {error.strerror}",
+                hint="close what has it open; the same command goes on",
             ) from None
+        shutil.rmtree(self.final / RECORDS, ignore_errors=True)
         (self.final / PLAN).unlink()
 
     def discard(self) -> None:
@@ -157,10 +167,9 @@ class Partial:
 
     def _move(self) -> None:
         """Move the folder to its place; an older one goes when this one is there."""
-        with tempfile.TemporaryDirectory(
-            prefix=f".{self.final.name}-", dir=self.final.parent, ignore_cleanup_errors=True
-        ) as aside:
-            older = Path(aside) / self.final.name
+        aside = Path(tempfile.mkdtemp(prefix=f".{self.final.name}-", dir=self.final.parent))
+        older = aside / self.final.name
+        try:
             if self.final.exists():
                 self.final.rename(older)
             try:
@@ -169,3 +178,7 @@ class Partial:
                 if older.exists():
                     older.rename(self.final)
                 raise
+            shutil.rmtree(older, ignore_errors=True)
+        finally:
+            with suppress(OSError):  # what could not be moved back is still there
+                aside.rmdir()

@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -123,7 +124,13 @@ def read_scenes(files: Sequence[SceneFiles], tiling: TilingGrid) -> list[Labelle
 def _missed(labels: str, counts: Sequence[RepairCounts]) -> VectorError:
     """The error for labels of which none lies on a mosaic."""
     read = sum(count.read for count in counts)
-    if read and read == sum(count.no_building for count in counts):
+    other = sum(count.no_building for count in counts)
+    if read > other and read - other == sum(count.dropped for count in counts):
+        return VectorError(
+            f"labels `{labels}` have no polygons on the mosaic",
+            hint="give a layer of building polygons",
+        )
+    if read and read == other:
         return VectorError(
             f"labels `{labels}` have no building on the mosaic: their columns call all there"
             " something else",
@@ -251,6 +258,13 @@ def _sha256(path: str) -> str | None:
     file = Path(parted(path)[0])
     if not file.is_file():
         return None
+    state = file.stat()
+    return _hashed(file, state.st_size, state.st_mtime_ns)
+
+
+@lru_cache
+def _hashed(file: Path, _size: int, _changed: int) -> str:
+    """The hash of a file as it is: labels of many mosaics are read through once."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 

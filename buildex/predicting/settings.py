@@ -117,6 +117,10 @@ class PredictConfig:
             raise ConfigError(f"threshold is {self.threshold}", hint="use more than 0, up to 1")
         if self.batch_size < 1:
             raise ConfigError(f"batch size is {self.batch_size}", hint="use 1 or more")
+        if self.overlap is not None and self.overlap < LEAST_OVERLAP:
+            raise ConfigError(
+                f"overlap is {self.overlap} pixels", hint=f"use {LEAST_OVERLAP} or more"
+            )
         for name in ("gap", "min_area"):
             value = getattr(self, name)
             if not 0 <= value < math.inf:

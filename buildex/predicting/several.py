@@ -133,7 +133,7 @@ def predict_all(
     plan = plan_of(model.segmenter, config, (model.name, model.version), model.identity)
     if not folder.is_dir():
         check_output(folder)
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)  # another job may have begun, too
     record = Record(folder, plan, config.restart)
     job = _Job(model, config, record, crew)
     todo: dict[str, tuple[Path, int]] = {}
@@ -146,6 +146,7 @@ def predict_all(
     for mosaic, (output, tiles) in todo.items():
         shared.expect(tiles)
         job.draw(mosaic, output, shared.track)
+        shared.done()
     shared.end()
     return job.report()
 
@@ -233,11 +234,11 @@ class _Shared:
     def __init__(self, track: Track, total: int) -> None:
         self._note: Note | None = None
         self._bar = iter(track(range(total), total=total, label="tiles", note=self._said))
-        self._expected = 0
+        self._left = 0  # tiles of the mosaic that was begun
 
     def expect(self, tiles: int) -> None:
         """Another mosaic begins, with so many tiles."""
-        self._expected = tiles
+        self._left = tiles
 
     def track(
         self,
@@ -249,10 +250,14 @@ class _Shared:
     ) -> Iterator[T]:
         """The progress of one mosaic; tiles that an earlier run had seen are passed at once."""
         self._note = note
-        self._pass(self._expected - (total or 0))
+        self._pass(self._left - (total or 0))
         for item in items:
             yield item
             self._pass(1)
+
+    def done(self) -> None:
+        """A mosaic is done with: tiles of it that were not looked at are passed."""
+        self._pass(self._left)
 
     def end(self) -> None:
         """All mosaics are done."""
@@ -261,6 +266,7 @@ class _Shared:
     def _pass(self, tiles: int) -> None:
         for _ in range(tiles):
             next(self._bar, None)
+        self._left -= max(tiles, 0)
 
     def _said(self) -> str:
         return self._note() if self._note is not None else ""

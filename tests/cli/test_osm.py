@@ -101,6 +101,7 @@ def test_an_empty_place_is_an_empty_layer(server, tmp_path):
 @pytest.mark.parametrize(
     ("place", "message"),
     [
+        ("170,-17,-170,-200", "is no box"),
         ("36.9,-1.2,36.8,-1.1", "is no box: west, south, east, north"),
         ("-1.28,36.8,-1.27,96.81", "is no box"),
         ("none.tif", "no file `none.tif`"),

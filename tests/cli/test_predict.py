@@ -52,10 +52,17 @@ def test_only_so_many_views_are_known(mosaic, tmp_path):
     assert "1<=x<=2" in done.stderr
 
 
-def test_a_value_that_no_option_has_is_wrong_usage(mosaic, tmp_path):
-    done = call(mosaic, "-o", tmp_path / "out.gpkg", "--threshold", "7")
+@pytest.mark.parametrize(
+    ("option", "value", "told"),
+    [
+        ("--threshold", "7", "threshold is 7.0; use more than 0"),
+        ("--overlap", "0", "overlap is 0 pixels; use 8 or more"),
+    ],
+)
+def test_a_value_that_no_option_has_is_wrong_usage(mosaic, tmp_path, option, value, told):
+    done = call(mosaic, "-o", tmp_path / "out.gpkg", option, value)
     assert done.exit_code == 2
-    assert "threshold is 7.0; use more than 0" in done.stderr
+    assert told in done.stderr
 
 
 def test_without_an_output_there_is_no_run(mosaic):

@@ -107,6 +107,24 @@ def test_the_guard_is_kept_between_scenes_of_different_zones(latitude):
     ]
 
 
+def test_the_guard_is_kept_across_the_180th_meridian_and_drops_nothing_far_away():
+    move = pyproj.Transformer.from_crs("EPSG:4326", "EPSG:32760", always_xy=True)
+    origin = move.transform(180.0, -16.8)
+    far = [ground("b", (x, 0, x + 50, 50), crs="EPSG:32760", origin=origin) for x in (-700, 700)]
+    tiles = [
+        ground("a", (-60, 0, -10, 50), crs="EPSG:32760", origin=origin),
+        ground("b", (1, 0, 51, 50), crs="EPSG:32760", origin=origin),
+        *far,
+    ]
+    rule = SplitRule(scenes=("a",))
+    assert assign(rule, tiles, guard=20) == ["val", None, "train", "train"]
+    across = ground("a", (-25, 0, 25, 50), crs="EPSG:32760", origin=origin)
+    move = pyproj.Transformer.from_crs("EPSG:4326", "EPSG:32734", always_xy=True)
+    africa = move.transform(20.0, -16.8)
+    elsewhere = ground("c", (0, 0, 50, 50), crs="EPSG:32734", origin=africa)
+    assert assign(rule, [across, *far, elsewhere], guard=20) == ["val", "train", "train", "train"]
+
+
 def test_all_tiles_may_go_to_one_split():
     assert assign(parse_split("test"), town(2, 2)) == ["test"] * 4
 

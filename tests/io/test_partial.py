@@ -109,6 +109,49 @@ def test_an_older_folder_stays_where_the_new_one_cannot_be_moved(partial, tmp_pa
     assert shown(tmp_path) == ["out", "out.partial"]
 
 
+def test_what_could_not_be_moved_waits_and_the_older_one_is_not_lost(tmp_path, monkeypatch):
+    run(tmp_path)
+    rename, partial = Path.rename, Partial(tmp_path / "out")
+
+    def refuse(path, target):
+        if target == partial.final:
+            raise OSError(5, "Input/output error")
+        return rename(path, target)
+
+    with monkeypatch.context() as patched, partial.held():
+        partial.start({"options": 2})
+        partial.write("newer", b"")
+        partial.put("a", {})
+        patched.setattr(Path, "rename", refuse)
+        with pytest.raises(OutputError, match="Input/output error"):
+            partial.finish(["newer"])
+    assert partial.record("a") == {}
+    assert [path.name for path in tmp_path.glob(".out-*/out/*")] == ["new"]
+    with partial.held():
+        assert partial.start({"options": 2})
+        partial.finish(["newer"])
+    assert shown(tmp_path / "out") == ["newer"]
+
+
+def test_clearing_what_another_run_left_can_be_repeated(tmp_path, monkeypatch):
+    partial = Partial(tmp_path / "out")
+    with partial.held():
+        partial.start({"options": 1})
+        partial.write("images/a.png", b"1")
+        partial.put("a", {})
+    with monkeypatch.context() as patched:
+        patched.setattr("shutil.rmtree", lambda *_, **__: raised(PermissionError(13, "Denied")))
+        with pytest.raises(OutputError, match="cannot be cleared: Denied"), partial.held():
+            partial.start({"options": 2})
+    with partial.held():
+        assert not partial.start({"options": 2})
+    assert not partial.path.exists()
+
+
+def raised(error):
+    raise error
+
+
 def test_two_runs_do_not_share_a_place(partial, tmp_path):
     partial.put("a", {})
     with pytest.raises(OutputError, match="in use by another run; wait"):
