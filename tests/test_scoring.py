@@ -304,7 +304,23 @@ def test_empty_ground_where_nothing_was_predicted_is_scored_and_told(tmp_path):
     report = score_scenes([ground, town], COARSE)
     assert report.figures["tp_50"] == 2
     assert math.isnan(report.scenes[0].figures["f1_50"])
-    assert f"ground: none of {len(TRUTH)} true buildings lies in the area" in report.text()
+    doubt = f"ground: none of {len(TRUTH)} true buildings lies in the area"
+    assert f"{doubt}: check the files if that is not meant" in report.text().splitlines()
+
+
+def test_comparing_tells_where_all_labels_miss_an_area(tmp_path):
+    empty, found = write(tmp_path / "e.gpkg", boxes()), boxes((5010, 5010, 5020, 5020))
+    aoi = write(tmp_path / "aoi.gpkg", boxes((5000, 5000, 5100, 5100)))
+    town = scene_of(tmp_path, "town", SHIFTED, TRUTH)
+    ground = replace(town, name="ground", predictions=empty, aoi=aoi)
+    doubt = f"ground: none of {len(TRUTH)} true buildings lies in the area"
+    for second, judged in (
+        (empty, ""),
+        (write(tmp_path / "f.gpkg", found), ", so all that is predicted there counts as false"),
+    ):
+        pairs = [replace(ground, compare=second), replace(town, compare=town.predictions)]
+        report = compare_scenes(pairs, COARSE)
+        assert report.notes == (f"{doubt}{judged}: check the files if that is not meant",)
 
 
 def test_files_that_cannot_be_used_are_errors_of_one_line(tmp_path):

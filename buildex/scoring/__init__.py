@@ -20,13 +20,22 @@ from buildex.geo.bootstrap import differences, intervals
 from buildex.geo.evidence import Evidence, Scene, together
 from buildex.geo.figures import values_of
 from buildex.geo.judging import Comparison, candidates, compared, evidence_of
+from buildex.geo.matching import Inside
 from buildex.io.crs import WGS84, reprojected
 from buildex.io.scene_list import SceneFiles, read_scenes
 from buildex.io.snapshots import check_mosaics
 from buildex.scoring.layers import write_layers
 from buildex.scoring.page import write_page
 from buildex.scoring.reading import Onto, ReadScene, read_scene
-from buildex.scoring.report import POOLED, Candidate, CompareReport, SceneScore, ScoreReport, told
+from buildex.scoring.report import (
+    POOLED,
+    Candidate,
+    CompareReport,
+    SceneScore,
+    ScoreReport,
+    doubts_of,
+    told,
+)
 from buildex.scoring.settings import ScoreConfig
 
 __all__ = [
@@ -152,14 +161,17 @@ def compare_scenes(
     read = [read_scene(files, config, onto) for files in scenes]
     pairs, unranked = _ranked_alike([_both(scene) for scene in read])
     sides: tuple[list[Evidence], list[Evidence]] = ([], [])
+    doubts: list[str] = []
     for pair in pairs:
-        for side, scene in zip(sides, pair, strict=True):
-            side.append(evidence_of(compared(scene, config.rules, track)))
+        both = [compared(scene, config.rules, track) for scene in pair]
+        doubts += _doubts(both)
+        for side, comparison in zip(sides, both, strict=True):
+            side.append(evidence_of(comparison))
     sizes = [len(part) for part in sides[0]]
     all_of = together(sides[0]), together(sides[1])
     found = differences(config.figures, all_of, sizes, config.bootstrap, _rng(config))
     names = str(scenes[0].predictions), str(scenes[0].compare)
-    notes = (*_repairs(read), *unranked)
+    notes = (*doubts, *_repairs(read), *unranked)
     thanks = _credits(read)
     return CompareReport(config, names, len(scenes), sum(sizes), found, thanks, notes, shift)
 
@@ -178,6 +190,19 @@ def _ranked_alike(pairs: Sequence[Pair]) -> tuple[list[Pair], list[str]]:
         return list(pairs), []
     bare = [(first._replace(scores=None), second._replace(scores=None)) for first, second in pairs]
     return bare, [f"{lacking[0]} lacks scores: for AP, all predictions of A and of B have one rank"]
+
+
+def _doubts(sides: Sequence[Comparison]) -> list[str]:
+    """What makes the figures of a scene look wrong, whichever side was predicted there."""
+    predictions = sum(_touching(c.seen[0]) for c in sides)
+    _, truth = sides[0].seen
+    touching = _touching(truth)
+    return doubts_of(sides[0].scene.name, predictions, touching, len(truth.share) - touching)
+
+
+def _touching(layer: Inside) -> int:
+    """How many buildings of a layer touch the area."""
+    return int(np.count_nonzero(layer.share))
 
 
 def _repairs(scenes: Sequence[ReadScene]) -> Iterator[str]:
@@ -225,9 +250,9 @@ def _scene_score(
     seen = [c.seen for c in comparisons]
     return SceneScore(
         name=name,
-        predictions=sum(int(np.count_nonzero(p.share)) for p, _ in seen),
-        truth=sum(int(np.count_nonzero(t.share)) for _, t in seen),
-        outside=sum(int(np.count_nonzero(t.share == 0)) for _, t in seen),
+        predictions=sum(_touching(p) for p, _ in seen),
+        truth=sum(_touching(t) for _, t in seen),
+        outside=sum(len(t.share) - _touching(t) for _, t in seen),
         area=sum(float(c.scene.area.area) for c in comparisons),
         crs=", ".join(dict.fromkeys(c.scene.crs for c in comparisons)),
         figures=figures,

@@ -62,12 +62,7 @@ class SceneScore:
 
     def doubts(self) -> list[str]:
         """What makes its figures look wrong, in one line each."""
-        if self.truth or not self.outside:
-            return []
-        return [
-            f"{self.name}: none of {self.outside} true buildings lies in the area, so all that is"
-            " predicted there counts as false: check the files if that is not meant"
-        ]
+        return doubts_of(self.name, self.predictions, self.truth, self.outside)
 
     def as_dict(self) -> dict[str, Any]:
         """The scene for JSON; None where there was nothing to measure."""
@@ -310,6 +305,24 @@ class CompareReport:
 
     def _rows(self) -> list[tuple[Figure, Difference]]:
         return [(f, self.differences[f.name]) for f in self.config.figures]
+
+
+def doubts_of(name: str, predictions: int, truth: int, outside: int) -> list[str]:
+    """What makes the figures of a scene look wrong, in one line each.
+
+    Args:
+        name: of the scene.
+        predictions: how many predicted buildings touch the area.
+        truth: how many true ones do.
+        outside: how many true ones do not.
+    """
+    if truth or not outside:
+        return []
+    judged = ", so all that is predicted there counts as false" if predictions else ""
+    return [
+        f"{name}: none of {outside} true buildings lies in the area{judged}:"
+        " check the files if that is not meant"
+    ]
 
 
 def told(layer: str, counts: Iterable[RepairCounts]) -> list[str]:
