@@ -696,9 +696,13 @@ def test_a_ranking_is_not_compared_with_a_layer_without_scores(tmp_path, scored)
     assert "lacks" not in compare_scenes([replace(scene, compare=scene.predictions)], COARSE).text()
 
 
-def test_comparing_needs_a_second_file(tmp_path):
-    with pytest.raises(ConfigError, match="no second predictions"):
-        compare_scenes([scene_of(tmp_path, "town", TRUTH, TRUTH)], COARSE)
+def test_comparing_needs_a_second_file_of_every_scene_before_any_is_read(tmp_path):
+    missing = tmp_path / "missing.gpkg"
+    there = SceneFiles(predictions=missing, truth=missing, compare=missing, name="there")
+    bare = SceneFiles(predictions=missing, truth=missing)
+    for scene, name in ((bare, "missing"), (replace(bare, name="hill"), "hill")):
+        with pytest.raises(ConfigError, match=f"scene `{name}` has no second predictions"):
+            compare_scenes([there, scene], COARSE)
 
 
 def test_every_prediction_counts_whatever_was_joined_to_it(tmp_path):

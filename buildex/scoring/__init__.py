@@ -43,7 +43,7 @@ __all__ = [
     "compare_scenes", "read_scenes", "score", "score_scenes",
 ]  # fmt: skip
 
-Pair = tuple[Scene, Scene]  # the first and the second predictions of a scene
+Sides = tuple[Scene, ...]  # the first and the second predictions of a scene
 
 
 def score(
@@ -105,7 +105,7 @@ def score_scenes(
     if page is not None:
         check_mosaics(files.mosaic for files in scenes)
     read = [read_scene(files, config, onto) for files in scenes]
-    comparisons = [compared(scene.first, config.rules, track) for scene in read]
+    comparisons = [compared(scene.sides[0], config.rules, track) for scene in read]
     evidence = [evidence_of(comparison) for comparison in comparisons]
     report = _report(comparisons, evidence, config)
     report = replace(
@@ -155,11 +155,12 @@ def compare_scenes(
         onto: moves true buildings onto the imagery, where they lie off it.
 
     Raises:
-        ConfigError: if a scene has no second predictions.
+        ConfigError: if a scene has no second predictions; nothing is read then.
         VectorError: if a file cannot be used, or no building lies in an area.
     """
+    _check_paired(scenes)
     read = [read_scene(files, config, onto) for files in scenes]
-    pairs, unranked = _ranked_alike([_both(scene) for scene in read])
+    pairs, unranked = _ranked_alike([scene.sides for scene in read])
     sides: tuple[list[Evidence], list[Evidence]] = ([], [])
     doubts: list[str] = []
     for pair in pairs:
@@ -176,7 +177,17 @@ def compare_scenes(
     return CompareReport(config, names, len(scenes), sum(sizes), found, thanks, notes, shift)
 
 
-def _ranked_alike(pairs: Sequence[Pair]) -> tuple[list[Pair], list[str]]:
+def _check_paired(scenes: Sequence[SceneFiles]) -> None:
+    """Make sure that every scene has second predictions."""
+    for files in scenes:
+        if files.compare is None:
+            raise ConfigError(
+                f"scene `{files.name or files.predictions.stem}` has no second predictions",
+                hint="name them under `compare` for every scene",
+            )
+
+
+def _ranked_alike(pairs: Sequence[Sides]) -> tuple[list[Sides], list[str]]:
     """The pairs with scores on both sides or on none, and a line where some were left out.
 
     Average precision of a ranking and of a single point do not compare.
@@ -188,7 +199,7 @@ def _ranked_alike(pairs: Sequence[Pair]) -> tuple[list[Pair], list[str]]:
     ]
     if len(lacking) != 1:
         return list(pairs), []
-    bare = [(first._replace(scores=None), second._replace(scores=None)) for first, second in pairs]
+    bare = [tuple(scene._replace(scores=None) for scene in pair) for pair in pairs]
     return bare, [f"{lacking[0]} lacks scores: for AP, all predictions of A and of B have one rank"]
 
 
@@ -209,16 +220,6 @@ def _repairs(scenes: Sequence[ReadScene]) -> Iterator[str]:
     """What became of the features of the labels and of both predictions, where anything did."""
     for place, layer in enumerate(("labels", "A", "B")):
         yield from told(layer, (scene.counts[place] for scene in scenes))
-
-
-def _both(scene: ReadScene) -> Pair:
-    """The first and the second predictions of a scene, each with its truth."""
-    if scene.second is None:
-        raise ConfigError(
-            f"scene `{scene.first.name}` has no second predictions",
-            hint="name them under `compare` for every scene",
-        )
-    return scene.first, scene.second
 
 
 def _credits(scenes: Sequence[ReadScene]) -> tuple[str, ...]:

@@ -28,14 +28,12 @@ class ReadScene(NamedTuple):
     """A scene in ground metres.
 
     Attributes:
-        first: its predictions and its truth.
-        second: the second predictions and the same truth, where there are two.
+        sides: its predictions with its truth; the second predictions with it, where there are two.
         counts: what became of the features of the true layer, the first, the second.
         credit: whom the file says to thank for them, each once.
     """
 
-    first: Scene
-    second: Scene | None
+    sides: tuple[Scene, ...]
     counts: tuple[RepairCounts, ...]
     credit: tuple[str, ...] = ()
 
@@ -66,16 +64,15 @@ def read_scene(files: SceneFiles, config: ScoreConfig, onto: Onto | None = None)
     else:
         area = read_area(files.aoi, crs)
         _check_seen(area, drawn, truth, files)
-    scenes = [
+    sides = tuple(
         Scene(
             found.polygons, truth, area, crs, _scores(found, path, config.score_field),
             reprojected(layer.invalid, layer.buildings.crs, crs), files.name or path.stem,
         )
         for path, found, layer in zip(paths, read, layers, strict=True)
-    ]  # fmt: skip
-    second = scenes[1] if len(scenes) > 1 else None
+    )  # fmt: skip
     counts = labels.counts, *(layer.counts for layer in layers)
-    return ReadScene(scenes[0], second, counts, _credit(real))
+    return ReadScene(sides, counts, _credit(real))
 
 
 class _Layer(NamedTuple):
