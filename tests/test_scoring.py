@@ -731,6 +731,24 @@ def test_what_became_of_both_layers_is_told(tmp_path):
     assert both.as_dict()["notes"] == [f"B: {line}"]
 
 
+def test_what_became_of_layers_is_told_of_each_scene_in_every_form(tmp_path):
+    bowtie = [(EAST + a, NORTH + b) for a, b in ((10, 10), (20, 20), (20, 10), (10, 20))]
+    north = scene_of(tmp_path, "north", np.append(TRUTH[1:], [shapely.Polygon(bowtie)]), TRUTH)
+    south = scene_of(tmp_path, "south", TRUTH, TRUTH)
+    line = "of 3 features 1 repaired, 1 split into several buildings"
+    page = tmp_path / "page.html"
+    report = score_scenes([north, south], COARSE, page=page)
+    assert report.asides == [f"north: predictions: {line}"]
+    assert report.asides[0] in report.text().splitlines()
+    assert line in page.read_text(encoding="utf-8")
+    table = report.as_dict()
+    assert "predictions" not in table
+    assert table["scenes"]["north"]["predictions"]["repaired"] == 1
+    assert table["scenes"]["south"]["labels"]["read"] == len(TRUTH)
+    both = [replace(scene, compare=scene.predictions) for scene in (north, south)]
+    assert compare_scenes(both, COARSE).notes == (f"north: A: {line}", f"north: B: {line}")
+
+
 def test_layers_add_up_to_the_counts(tmp_path):
     halves = boxes((100, 100, 106, 108), (106, 100, 112, 108))
     found = np.concatenate([SHIFTED, halves])

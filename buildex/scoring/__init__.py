@@ -8,7 +8,7 @@ equator. Pixels are drawn tile by tile, so memory does not depend on the area.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,6 +31,7 @@ from buildex.scoring.report import (
     POOLED,
     Candidate,
     CompareReport,
+    Features,
     SceneScore,
     ScoreReport,
     doubts_of,
@@ -107,14 +108,9 @@ def score_scenes(
     read = [read_scene(files, config, onto) for files in scenes]
     comparisons = [compared(scene.sides[0], config.rules, track) for scene in read]
     evidence = [evidence_of(comparison) for comparison in comparisons]
-    report = _report(comparisons, evidence, config)
-    report = replace(
-        report,
-        labels=tuple(scene.counts[0] for scene in read),
-        predictions=tuple(scene.counts[1] for scene in read),
-        credits=_credits(read),
-        shift=shift,
-    )
+    features = [scene.features("labels", "predictions") for scene in read]
+    report = _report(comparisons, evidence, config, features)
+    report = replace(report, credits=_credits(read), shift=shift)
     if show is not None:
         show(report)
     if layers is not None:
@@ -134,7 +130,7 @@ def compare(scene: Scene, config: ScoreConfig, track: Track = silent) -> ScoreRe
         track: progress over the blocks of pixels.
     """
     comparison = compared(scene, config.rules, track)
-    return _report([comparison], [evidence_of(comparison)], config)
+    return _report([comparison], [evidence_of(comparison)], config, [{}])
 
 
 def compare_scenes(
@@ -172,7 +168,8 @@ def compare_scenes(
     all_of = together(sides[0]), together(sides[1])
     found = differences(config.figures, all_of, sizes, config.bootstrap, _rng(config))
     names = str(scenes[0].predictions), str(scenes[0].compare)
-    notes = (*doubts, *_repairs(read), *unranked)
+    features = [(scene.name, scene.features("labels", "A", "B")) for scene in read]
+    notes = (*doubts, *told(features), *unranked)
     thanks = _credits(read)
     return CompareReport(config, names, len(scenes), sum(sizes), found, thanks, notes, shift)
 
@@ -216,23 +213,20 @@ def _touching(layer: Inside) -> int:
     return int(np.count_nonzero(layer.share))
 
 
-def _repairs(scenes: Sequence[ReadScene]) -> Iterator[str]:
-    """What became of the features of the labels and of both predictions, where anything did."""
-    for place, layer in enumerate(("labels", "A", "B")):
-        yield from told(layer, (scene.counts[place] for scene in scenes))
-
-
 def _credits(scenes: Sequence[ReadScene]) -> tuple[str, ...]:
     """Whom to thank for the labels of all scenes, each once."""
     return tuple(dict.fromkeys(line for scene in scenes for line in scene.credit))
 
 
 def _report(
-    comparisons: Sequence[Comparison], evidence: Sequence[Evidence], config: ScoreConfig
+    comparisons: Sequence[Comparison],
+    evidence: Sequence[Evidence],
+    config: ScoreConfig,
+    features: Sequence[Features],
 ) -> ScoreReport:
     scenes = tuple(
-        _scene_score(c.scene.name, [c], [e], config)
-        for c, e in zip(comparisons, evidence, strict=True)
+        replace(_scene_score(c.scene.name, [c], [e], config), features=f)
+        for c, e, f in zip(comparisons, evidence, features, strict=True)
     )
     pooled = scenes[0]
     if len(scenes) > 1:

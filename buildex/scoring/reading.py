@@ -37,6 +37,15 @@ class ReadScene(NamedTuple):
     counts: tuple[RepairCounts, ...]
     credit: tuple[str, ...] = ()
 
+    @property
+    def name(self) -> str:
+        """What the scene is called."""
+        return self.sides[0].name
+
+    def features(self, *layers: str) -> dict[str, RepairCounts]:
+        """The counts by what their layers, from the true one on, are called."""
+        return dict(zip(layers, self.counts, strict=False))
+
 
 def read_scene(files: SceneFiles, config: ScoreConfig, onto: Onto | None = None) -> ReadScene:
     """Read a scene's predictions, and the second ones where there are two, with its truth.

@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 from buildex.geo.bootstrap import Difference, Interval
@@ -17,6 +17,7 @@ from buildex.scoring.settings import ScoreConfig
 OVERVIEW = ("pixel_iou", "f1_{0}", "precision_{0}", "recall_{0}", "polis_m", "vertex_ratio")
 LISTED = 10  # candidates to map that the text names
 POOLED = "all scenes"
+Features = Mapping[str, RepairCounts]  # what became of those of each layer
 
 
 class Candidate(NamedTuple):
@@ -42,6 +43,7 @@ class SceneScore:
         crs: the metric system in which it was measured.
         figures: every figure by name; NaN where there was nothing to measure.
         intervals: the 95 % interval of each.
+        features: what became of those of its files, by layer; nothing where no files were read.
     """
 
     name: str
@@ -52,6 +54,7 @@ class SceneScore:
     crs: str
     figures: Mapping[str, float]
     intervals: Mapping[str, Interval]
+    features: Features = field(default_factory=dict)
 
     def head(self) -> str:
         """One line: how many buildings, where."""
@@ -77,6 +80,7 @@ class SceneScore:
                 name: [interval.low, interval.high] if interval.known else None
                 for name, interval in self.intervals.items()
             },
+            **{layer: asdict(counts) for layer, counts in self.features.items()},
         }
 
 
@@ -89,9 +93,7 @@ class ScoreReport:
         scenes: each scene by itself.
         pooled: all of them as one; the scene itself where there is one.
         candidates: predictions without a label, best first.
-        labels: what became of the features of each scene's file of true buildings.
-        predictions: the same of predictions.
-        credits: whom to thank for these, as the files word it.
+        credits: whom to thank for the labels, as their files word it.
         shift: how far the true buildings lie off the imagery, in words; empty if nobody asked.
     """
 
@@ -99,8 +101,6 @@ class ScoreReport:
     scenes: tuple[SceneScore, ...]
     pooled: SceneScore
     candidates: tuple[Candidate, ...] = ()
-    labels: tuple[RepairCounts, ...] = ()
-    predictions: tuple[RepairCounts, ...] = ()
     credits: tuple[str, ...] = ()
     shift: str = ""
 
@@ -124,9 +124,15 @@ class ScoreReport:
         ]
 
     @property
+    def notes(self) -> list[str]:
+        """What else has to be known, in one line each."""
+        doubts = [doubt for scene in self.scenes for doubt in scene.doubts()]
+        return [*doubts, *told([(scene.name, scene.features) for scene in self.scenes])]
+
+    @property
     def asides(self) -> list[str]:
         """What a table of figures has no room for, in one line each; no blocks of the shift."""
-        return [*self.shift.splitlines()[:1], *(d for scene in self.scenes for d in scene.doubts())]
+        return [*self.shift.splitlines()[:1], *self.notes]
 
     def as_dict(self) -> dict[str, Any]:
         """The report for JSON."""
@@ -143,9 +149,6 @@ class ScoreReport:
         }
         if self.credits:
             table["labels_credit"] = list(self.credits)
-        if len(self.labels) == 1:
-            table["labels"] = asdict(self.labels[0])
-            table["predictions"] = asdict(self.predictions[0])
         if len(self.scenes) > 1:
             table["scenes"] = {scene.name: scene.as_dict() for scene in self.scenes}
         if c.incomplete_truth:
@@ -165,9 +168,7 @@ class ScoreReport:
     def text(self) -> str:
         """The report as a table."""
         lines = [*([self.shift, ""] if self.shift else []), self.pooled.head()]
-        lines += [doubt for scene in self.scenes for doubt in scene.doubts()]
-        lines += [f"labels: {line}" for line in self.credits]
-        lines += told("labels", self.labels) + told("predictions", self.predictions)
+        lines += [*(f"labels: {line}" for line in self.credits), *self.notes]
         if any(interval.known for interval in self.intervals.values()):
             lines.append("in brackets: 95 % intervals, drawn from blocks of ground")
         if self.config.incomplete_truth:
@@ -325,9 +326,18 @@ def doubts_of(name: str, predictions: int, truth: int, outside: int) -> list[str
     ]
 
 
-def told(layer: str, counts: Iterable[RepairCounts]) -> list[str]:
-    """What became of the features of a layer of each scene, in one line for each that changed."""
-    return [f"{layer}: {one.text()}" for one in counts if one.text()]
+def told(scenes: Sequence[tuple[str, Features]]) -> list[str]:
+    """What became of the features of scenes, in one line for each layer that changed.
+
+    Args:
+        scenes: the name of each, which is said where there are several, and its layers.
+    """
+    return [
+        f"{f'{name}: ' * (len(scenes) > 1)}{layer}: {counts.text()}"
+        for name, features in scenes
+        for layer, counts in features.items()
+        if counts.text()
+    ]
 
 
 def sections(figures: Sequence[Figure]) -> list[tuple[str, list[Figure]]]:
