@@ -139,8 +139,8 @@ def _box_around(drawn: Mapping[Path, Polygons], truth: Polygons, source: Path) -
         source: their file.
 
     Raises:
-        VectorError: if predictions lie apart from the truth, or a building far off from all
-            others makes nearly all of the box empty.
+        VectorError: if predictions lie apart from the truth, or nearly all of the box is empty,
+            as around a sparse survey or one building far off from all others.
     """
     every = np.concatenate([truth, *drawn.values()])
     area = shapely.box(*shapely.total_bounds(every))
@@ -156,7 +156,7 @@ def _box_around(drawn: Mapping[Path, Polygons], truth: Polygons, source: Path) -
         names = ", ".join(f"`{path}`" for path in (*drawn, source))
         raise VectorError(
             f"{names} span {size:,.0f} km2, of which {filled:,} hold buildings",
-            hint="remove what lies far off, or say with `--aoi FILE` where to look",
+            hint="say with `--aoi FILE` where to look, or remove what lies far off",
         )
     return area
 
