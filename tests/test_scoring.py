@@ -27,6 +27,7 @@ from buildex.scoring import (
     score,
     score_scenes,
 )
+from buildex.scoring.reading import read_scene
 
 UTM = "EPSG:32645"  # Banepa, Nepal: web-mercator metres are 13 % too long there
 EAST, NORTH = 345_000.0, 3_057_000.0
@@ -206,12 +207,15 @@ def test_an_area_on_the_antimeridian_is_measured_where_it_lies(tmp_path, drawn_i
         assert report.figures["offset_east_m"] == pytest.approx(0.5, abs=0.05)
 
 
-def test_without_an_area_the_box_around_both_layers_is_scored(tmp_path):
+def test_without_an_area_the_box_around_all_layers_is_scored(tmp_path):
     predictions = write(tmp_path / "predictions.gpkg", SHIFTED)
     truth = write(tmp_path / "truth.gpkg", TRUTH)
     report = score(predictions, truth, COARSE)
     assert report.pooled.area == pytest.approx(102 * 98)
     assert report.figures["tp_50"] == 2
+    wider = write(tmp_path / "wider.gpkg", boxes((0, 10, 10, 20)))
+    read = read_scene(SceneFiles(predictions=predictions, truth=truth, compare=wider), COARSE)
+    assert [side.area.area for side in read.sides] == pytest.approx([112 * 98] * 2)
 
 
 def test_layers_of_two_places_need_an_area(tmp_path):

@@ -37,7 +37,7 @@ FILE = click.Path(path_type=Path)
 @click.option(
     "--aoi",
     type=FILE,
-    help="The area in which every true building is drawn; without it, the box around both layers.",
+    help="The area in which every true building is drawn; without it, the box around all layers.",
 )
 @click.option(
     "--scenes",

@@ -62,7 +62,7 @@ def score(
         truth: vector file in any CRS.
         config: resolution and thresholds.
         aoi: file with the area in which every true building is drawn; without it the area
-            is the box around both layers, in which false positives far from truth count.
+            is the box around all layers, in which false positives far from truth count.
         track: progress over the blocks of pixels.
         onto: moves the true buildings onto the imagery, where they lie off it.
 

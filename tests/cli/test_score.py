@@ -98,6 +98,7 @@ def test_score_has_help_with_an_example():
     assert done.exit_code == 0
     assert "Example: buildex score" in done.stdout
     assert "--fail-under" in done.stdout
+    assert "without it, the box around all layers" in " ".join(done.stdout.split())
 
 
 def test_score_prints_csv_alone_on_stdout(files):
