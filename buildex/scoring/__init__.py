@@ -31,13 +31,11 @@ from buildex.scoring.report import (
     POOLED,
     Candidate,
     CompareReport,
-    Features,
     SceneScore,
     ScoreReport,
-    doubts_of,
-    told,
 )
 from buildex.scoring.settings import ScoreConfig
+from buildex.scoring.wording import Features, doubts_of, told
 
 __all__ = [
     "CompareReport", "Scene", "SceneFiles", "ScoreConfig", "ScoreReport", "compare",

@@ -27,7 +27,8 @@ from buildex.geo.precision import AP_IOUS, RECALLS
 from buildex.io.output import beside
 from buildex.scoring.charts import Line, bar, legend, line_chart, whisker
 from buildex.scoring.pictures import picture, worst_tiles
-from buildex.scoring.report import ScoreReport, bracketed, headed, overview, sections, worded
+from buildex.scoring.report import ScoreReport
+from buildex.scoring.wording import bracketed, headed, overview, sections, worded
 
 Floats = NDArray[np.float64]
 CARDS = ("f1_{0}", "precision_{0}", "recall_{0}", "pixel_iou", "ap", "boundary_iou", "polis_m",

@@ -3,12 +3,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from buildex.geo.bootstrap import Interval
 from buildex.geo.figures import figures_for
-from buildex.scoring.report import bracketed, worded
 from buildex.scoring.settings import ScoreConfig
 
 METRICS = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text(encoding="utf-8")
@@ -28,11 +25,3 @@ def test_no_figure_is_defined_that_is_not_there():
 def test_figures_have_names_of_their_own():
     names = [f.name for f in figures_for((0.5, 0.75), published=True)]
     assert len(names) == len(set(names))
-
-
-def test_values_are_worded_with_their_unit():
-    assert worded(1234.4, "count") == "1,234"
-    assert worded(0.12345, "m") == "0.123 m"
-    assert worded(np.nan, "m") == "-"
-    assert bracketed(Interval(3.2, 1200.0), "count") == "[3, 1,200]"
-    assert bracketed(Interval(np.nan, np.nan)) == ""
