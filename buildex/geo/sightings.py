@@ -110,17 +110,20 @@ def sightings_of(
     place: TilePlace,
     tiles: Cover,
     smallest: float,
+    smallest_part: float = 0.0,
 ) -> Iterator[Sighting]:
     """The polygons of one tile, valid, inside it and its ground, in pixels of the working grid.
 
-    A building that a strip without ground divides gives a sighting for each of its parts.
+    A building that a strip without ground or the tile's edge divides gives a sighting for each of
+    its parts that is large enough.
 
     Args:
         found: buildings in tile pixels.
         valid: (h, w) pixels of the tile that show ground.
         place: the tile.
         tiles: all tiles.
-        smallest: area in pixels under which a polygon, or a part of one, is no building.
+        smallest: area in pixels under which a polygon is no building.
+        smallest_part: the same of what is not the largest part of one.
     """
     box, core = place.box, tiles.core(place.row, place.col)
     view = shapely.box(box.x0, box.y0, box.x1, box.y1)
@@ -130,8 +133,10 @@ def sightings_of(
     for rings, score, sure in found:
         moved = tuple(ring + np.array([box.x0, box.y0]) for ring in rings)
         parts = _inside(repaired(to_polygon(moved))[:1], view)
-        for part in parts if ground is None else _inside(parts, ground):
-            if part.area < smallest:
+        parts = parts if ground is None else _inside(parts, ground)
+        largest = max((part.area for part in parts), default=0.0)
+        for part in parts:
+            if part.area < (smallest if part.area == largest else max(smallest, smallest_part)):
                 continue
             cut = _touches_inner_edge(part.bounds, place, tiles)
             edge = _touches_frame(part.bounds, tiles) or _touches_nothing(part, ended, box)

@@ -15,6 +15,7 @@ from functools import partial
 from typing import NamedTuple
 
 from buildex.config import Note, Track, silent
+from buildex.geo.finishing import Finishing
 from buildex.geo.grouping import Grouping, polygons_of
 from buildex.geo.instances import RoiMaps, Tile
 from buildex.geo.sightings import Sighting, Sightings, sightings_of
@@ -88,6 +89,7 @@ class Eye:
         self.threshold = segmenter.threshold if config.threshold is None else config.threshold
         self._grouping = Grouping(method=config.grouping)
         self._smallest = config.min_area / gsd**2 / 4
+        self._smallest_part = Finishing.smallest_part / gsd**2
 
     def answers(self, batch: list[tuple[TilePlace, Tile]]) -> list[RoiMaps]:
         """What the network says of tiles."""
@@ -98,7 +100,8 @@ class Eye:
         found = polygons_of(
             maps, self.segmenter.codec, score=self.threshold, grouping=self._grouping
         )
-        return sightings_of(found, tile.valid, place, self.cover, self._smallest)
+        least = self._smallest, self._smallest_part
+        return sightings_of(found, tile.valid, place, self.cover, *least)
 
 
 def see(pixels: Pixels, eye: Eye, blocks: Iterable[Block], take: Take, watch: Watch) -> None:

@@ -21,7 +21,8 @@ def seen(valid, *boxes, side=SIDE):
     tiles = cover(grid, SIDE, 32)
     rings = [(shapely.get_coordinates(shapely.box(*box).exterior)[:-1],) for box in boxes]
     found = [Grouped(ring, 0.9, 1.0) for ring in rings]
-    return list(sightings_of(found, valid, TilePlace(0, 0, tiles.box(0, 0)), tiles, 4.0))
+    place = TilePlace(0, 0, tiles.box(0, 0))
+    return list(sightings_of(found, valid, place, tiles, smallest=4.0, smallest_part=200.0))
 
 
 def test_a_roof_ends_with_the_pixels_and_is_known_to():
@@ -43,6 +44,14 @@ def test_a_roof_under_a_strip_without_ground_is_seen_on_both_sides():
     assert small.polygon.bounds == pytest.approx((69, 20, 90, 50), abs=1)
     assert large.edge
     assert small.edge
+
+
+def test_a_sliver_beyond_a_strip_without_ground_is_no_building_but_a_small_roof_is():
+    valid = np.ones((SIDE, SIDE), bool)
+    valid[:, 60:70] = False
+    roof, hut = seen(valid, (30, 20, 74, 50), (100, 100, 110, 110))
+    assert roof.polygon.bounds == pytest.approx((30, 20, 61, 50), abs=1)
+    assert hut.polygon.area == 100
 
 
 def test_what_is_all_in_the_dark_is_no_building():
