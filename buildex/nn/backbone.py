@@ -26,6 +26,9 @@ from buildex.errors import ConfigError, ModelError
 
 LEVELS = ("p2", "p3", "p4", "p5", "p6", "p7")
 STRIDE_FIRST = ".detectron2"  # a tag of an encoder's name
+# Encoders that run as those of TensorFlow's training, whose weights they take: the tensors are the
+# same, and what pads them is not. Whatever weights timm has one day, models keep their pixels.
+LENT = tuple(f"efficientnet_lite{size}" for size in (1, 2, 3, 4))
 LENT_EPSILON = 1e-3  # of batch norms that TensorFlow trained
 BLANK = 64  # side in pixels of what an encoder is tried with
 Pyramid = OrderedDict[str, Tensor]
@@ -47,7 +50,7 @@ def create_encoder(name: str, pretrained: str = "") -> nn.Module:
     """
     plain = name.removesuffix(STRIDE_FIRST)
     options: dict[str, Any] = {"features_only": True, "pretrained": pretrained == "timm"}
-    if _borrows(plain):
+    if plain in LENT:
         options |= {"bn_eps": LENT_EPSILON, "pretrained_cfg": _origin(plain)}
     if pretrained == "timm":
         _check_weights(name, plain)
@@ -68,18 +71,9 @@ def create_encoder(name: str, pretrained: str = "") -> nn.Module:
     return encoder
 
 
-def _borrows(name: str) -> bool:
-    """Whether an encoder has only the weights that TensorFlow's of its make were trained to.
-
-    So it is with EfficientNet-Lite 1 to 4: the tensors are the same, and what pads them is not.
-    """
-    own = timm.get_pretrained_cfg(name)
-    return "efficientnet_lite" in name and own is not None and not own.has_weights
-
-
 def _origin(name: str) -> Any:
     """What timm knows of an encoder's weights: size, mean, where they lie; None of none."""
-    return timm.get_pretrained_cfg(f"tf_{name.split('.')[0]}" if _borrows(name) else name)
+    return timm.get_pretrained_cfg(f"tf_{name}" if name in LENT else name)
 
 
 def _check_weights(name: str, plain: str) -> None:

@@ -3,11 +3,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+import timm
 import torch
 
 from buildex.card import CARD, WEIGHTS, ModelCard, card_text, read_card
 from buildex.errors import ModelError
 from buildex.geo.keypoints import RoiCodec
+from buildex.io.zoo import find_model
 from buildex.nn.network import Network
 from buildex.nn.weights import load_model, save_model
 from tests.nn.made import tiny_spec
@@ -65,6 +67,21 @@ def test_a_model_of_pixels_of_another_scale_is_refused(folder):
     with pytest.raises(ModelError, match="another scale") as caught:
         load_model(folder)
     assert "--runtime onnx" in caught.value.hint
+
+
+def test_released_models_load_though_timm_had_weights_of_its_own_for_their_encoder(monkeypatch):
+    """As of other timms than the one that is installed."""
+    known = timm.get_pretrained_cfg
+
+    def later(name, *others, **options):
+        config = known(name, *others, **options)
+        lite = name == "efficientnet_lite2"
+        return replace(config, url="somewhere", mean=(0.1, 0.1, 0.1)) if lite else config
+
+    monkeypatch.setattr(timm, "get_pretrained_cfg", later)
+    assert timm.get_pretrained_cfg("efficientnet_lite2").has_weights
+    network, card = load_model(find_model("drone-lite2"))
+    assert network.mean.flatten().tolist() == pytest.approx(list(card.mean))
 
 
 def test_a_model_is_two_files_and_can_be_replaced(network, folder):
