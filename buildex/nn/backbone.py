@@ -30,6 +30,7 @@ STRIDE_FIRST = ".detectron2"  # a tag of an encoder's name
 # same, and what pads them is not. Whatever weights timm has one day, models keep their pixels.
 LENT = tuple(f"efficientnet_lite{size}" for size in (1, 2, 3, 4))
 LENT_EPSILON = 1e-3  # of batch norms that TensorFlow trained
+CHECK_NAME = "check the name with timm.list_models(), its tag with timm.list_pretrained()"
 BLANK = 64  # side in pixels of what an encoder is tried with
 Pyramid = OrderedDict[str, Tensor]
 Triple = tuple[float, float, float]
@@ -60,7 +61,7 @@ def create_encoder(name: str, pretrained: str = "") -> nn.Module:
         reason = " ".join(str(error).split())  # some speak in paragraphs
         raise ModelError(
             f"no encoder `{name}` with {pretrained or 'random'} weights: {reason}",
-            hint="check the name with timm.list_models(); without a network give "
+            hint=f"{CHECK_NAME}; without a network give "
             "`--pretrained FILE.safetensors` or `--pretrained none`",
         ) from error
     _check_stages(encoder, name)
@@ -72,8 +73,15 @@ def create_encoder(name: str, pretrained: str = "") -> nn.Module:
 
 
 def _origin(name: str) -> Any:
-    """What timm knows of an encoder's weights: size, mean, where they lie; None of none."""
-    return timm.get_pretrained_cfg(f"tf_{name}" if name in LENT else name)
+    """What timm knows of an encoder's weights: size, mean, where they lie; None of none.
+
+    Raises:
+        ModelError: for a tag that it does not know.
+    """
+    try:
+        return timm.get_pretrained_cfg(f"tf_{name}" if name in LENT else name)
+    except RuntimeError as error:
+        raise ModelError(f"no encoder `{name}`: {error}", hint=CHECK_NAME) from None
 
 
 def _check_weights(name: str, plain: str) -> None:
@@ -155,7 +163,11 @@ def load_encoder(encoder: nn.Module, path: Path) -> None:
 
 
 def normalisation(name: str) -> tuple[Triple, Triple]:
-    """Mean and standard deviation (R, G, B; of values 0..1) that an encoder was trained with."""
+    """Mean and standard deviation (R, G, B; of values 0..1) that an encoder was trained with.
+
+    Raises:
+        ModelError: for a tag that timm does not know.
+    """
     if name.endswith(STRIDE_FIRST):
         return IMAGENET  # what its stem is converted to, see `nn.pretrained`
     config = _origin(name)

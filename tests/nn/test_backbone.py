@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from buildex.card import NetworkSpec
 from buildex.errors import ConfigError, ModelError
 from buildex.nn.backbone import (
     Stages,
@@ -16,6 +17,7 @@ from buildex.nn.backbone import (
     freeze_statistics,
     normalisation,
 )
+from buildex.nn.network import new_network
 from buildex.nn.recipe import TrainConfig
 from tests.nn.made import SMALLEST
 
@@ -60,9 +62,12 @@ def test_a_file_that_is_none_is_refused(tmp_path):
         create_encoder(SMALLEST, str(tmp_path / "text.safetensors"))
 
 
-def test_an_unknown_encoder_is_refused():
-    with pytest.raises(ModelError, match="no encoder `resnet_of_mine` with random weights"):
-        create_encoder("resnet_of_mine")
+@pytest.mark.parametrize("name", ["resnet_of_mine", "resnet50.of_mine"])
+@pytest.mark.parametrize("pretrained", ["", "timm"])
+def test_an_unknown_encoder_is_refused(name, pretrained):
+    with pytest.raises(ModelError, match=f"no encoder `{name}`") as caught:
+        new_network(NetworkSpec(encoder=name), pretrained)
+    assert "timm.list_models" in caught.value.hint
 
 
 def test_without_a_network_one_line_says_what_else_there_is(monkeypatch):
