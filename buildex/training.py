@@ -39,7 +39,9 @@ if TYPE_CHECKING:
     from buildex.nn.fitting import Fitted
 
 Tell = Callable[[str], None]
-RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")  # the first that is set counts, as for Lightning
+RANKS = ("RANK", "LOCAL_RANK")  # of torchrun's processes, and of those that Lightning starts
+SLURM_RANK, SLURM_JOB = "SLURM_PROCID", "SLURM_JOB_NAME"
+SHELLS = ("bash", "interactive")  # jobs of SLURM whose processes Lightning starts itself
 SETTINGS, CHECKPOINTS, MODEL = "config.toml", "checkpoints", "model"  # of a run
 WRITTEN = (SETTINGS, CHECKPOINTS, MODEL, "metrics.csv", "curves.png", "tensorboard")  # all of it
 
@@ -153,11 +155,14 @@ def _write_graphs(model: Path, tell: Tell) -> None:
 def first_process(devices: int) -> bool:
     """Whether this process writes and speaks, of those that train on so many devices together.
 
-    Lightning starts one more for each further device; torchrun and SLURM start all. Where each
-    trains by itself, each is the first.
+    Lightning starts one more for each further device; torchrun and SLURM start all. A container
+    may have set RANK for all of them, so of several numbers none may be above 0. Where each trains
+    by itself, each is the first.
     """
-    said = (os.environ[name] for name in RANKS if name in os.environ)
-    return devices == 1 or int(next(said, "0")) == 0
+    names = [name for name in RANKS if name in os.environ]
+    if not names and os.environ.get(SLURM_JOB) not in SHELLS:
+        names = [SLURM_RANK]
+    return devices == 1 or not any(int(os.environ.get(name) or 0) for name in names)
 
 
 def check_run(config: TrainConfig) -> Path | None:

@@ -18,7 +18,16 @@ from buildex.errors import ConfigError, DatasetError, ModelError, OutputError, T
 from buildex.io.dataset import Dataset
 from buildex.nn.history import read_rows
 from buildex.nn.module import TrainingModule
-from buildex.training import RANKS, TrainConfig, check_run, first_process, prepare_run, train
+from buildex.training import (
+    RANKS,
+    SLURM_JOB,
+    SLURM_RANK,
+    TrainConfig,
+    check_run,
+    first_process,
+    prepare_run,
+    train,
+)
 from tests.nn.made import SMALLEST, write_dataset
 
 ROOT = Path(__file__).parents[1]
@@ -297,14 +306,19 @@ def test_more_devices_than_tiles_to_validate_on_are_refused(dataset, tmp_path):
         ({"SLURM_PROCID": "0"}, 2, True),
         ({"SLURM_PROCID": "3"}, 4, False),  # SLURM sets no LOCAL_RANK
         ({"SLURM_PROCID": "0", "LOCAL_RANK": "1"}, 2, False),  # Lightning's, in a shell of SLURM
+        ({"SLURM_PROCID": "1", "SLURM_JOB_NAME": "bash"}, 2, True),  # which starts the others
+        ({"SLURM_PROCID": "1", "SLURM_JOB_NAME": "train"}, 2, False),
         ({"RANK": "2", "LOCAL_RANK": "0"}, 4, False),
+        ({"RANK": "0", "LOCAL_RANK": "1"}, 2, False),  # Lightning's, in a container that set RANK
+        ({"RANK": "0"}, 2, True),  # the one that started it
+        ({"RANK": ""}, 2, True),
         ({"SLURM_PROCID": "3"}, 1, True),  # tasks that each train a network of their own
     ],
 )
 def test_of_processes_that_train_together_one_is_the_first(
     monkeypatch, environment, devices, first
 ):
-    for name in RANKS:
+    for name in (*RANKS, SLURM_RANK, SLURM_JOB):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
