@@ -42,8 +42,10 @@ Tell = Callable[[str], None]
 RANKS = ("RANK", "LOCAL_RANK")  # of torchrun's processes, and of those that Lightning starts
 SLURM_RANK, SLURM_JOB = "SLURM_PROCID", "SLURM_JOB_NAME"
 SHELLS = ("bash", "interactive")  # jobs of SLURM whose processes Lightning starts itself
-SETTINGS, CHECKPOINTS, MODEL = "config.toml", "checkpoints", "model"  # of a run
-WRITTEN = (SETTINGS, CHECKPOINTS, MODEL, "metrics.csv", "curves.png", "tensorboard")  # all of it
+SETTINGS, CHECKPOINTS, MODEL, METRICS = "config.toml", "checkpoints", "model", "metrics.csv"
+UNFINISHED = ("metrics.part", "curves.part.png")  # of a run that was killed
+# All of a run but its settings, which it is known by beside any of the last three.
+WRITTEN = ("curves.png", "tensorboard", *UNFINISHED, METRICS, MODEL, CHECKPOINTS)
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,7 @@ def train(
             prepare_run(config)
         else:
             clear_beside(checkpoint)
+        clear_beside(config.output / SETTINGS)
         write_settings(config)
     for glob in config.scene_weights:
         if not any(fnmatch(scene.name, glob) for scene in scenes):
@@ -193,10 +196,16 @@ def check_run(config: TrainConfig) -> Path | None:
                 f"`{run}` exists",
                 hint="go on with `--resume`, start anew with `--overwrite`, or name another",
             )
-        if not ((run / SETTINGS).is_file() and (run / CHECKPOINTS).is_dir()):
+        if not _is_run(run):
             raise OutputError(f"`{run}` is not a training run", hint="name another folder")
         _check_apart(config)
     return None
+
+
+def _is_run(folder: Path) -> bool:
+    """Whether training wrote a folder; of a finished run its user may keep the model alone."""
+    beside_them = (folder / name for name in (METRICS, MODEL, CHECKPOINTS))
+    return (folder / SETTINGS).is_file() and any(place.exists() for place in beside_them)
 
 
 def _check_apart(config: TrainConfig) -> None:
@@ -208,7 +217,7 @@ def _check_apart(config: TrainConfig) -> None:
     needed = [*config.datasets, Path(config.pretrained)]
     if config.init:
         needed.append(find_model(config.init))
-    doomed = [(config.output / name).resolve() for name in WRITTEN]
+    doomed = [(config.output / name).resolve() for name in (*WRITTEN, SETTINGS)]
     for path in needed:
         if any(path.resolve().is_relative_to(place) for place in doomed):
             raise OutputError(
@@ -238,6 +247,8 @@ def _check_same_make(config: TrainConfig) -> None:
 
 def prepare_run(config: TrainConfig) -> None:
     """Make the run folder; of an old one goes what training wrote, and nothing else.
+
+    Its settings stay until `write_settings`: where something cannot be removed, it is a run still.
 
     Raises:
         OutputError: if it cannot be made.

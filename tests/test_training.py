@@ -426,7 +426,9 @@ def old_run(tmp_path):
     for name in ("checkpoints", "model", "tensorboard"):
         (run / name).mkdir(parents=True)
         (run / name / "old").touch()
-    for name in ("config.toml", "metrics.csv", "curves.png", "notes.txt", "mine.toml"):
+    for name in ("config.toml", "metrics.csv", "metrics.part", "curves.png", "curves.part.png"):
+        (run / name).touch()
+    for name in ("notes.txt", "mine.toml"):
         (run / name).touch()
     return run
 
@@ -437,7 +439,7 @@ def test_overwriting_takes_what_training_wrote_and_nothing_else(dataset, old_run
     assert check_run(settings) is None
     prepare_run(settings)
     left = {path.name for path in old_run.iterdir()}
-    assert left == {"checkpoints", "dataset", "notes.txt", "mine.toml"}
+    assert left == {"config.toml", "checkpoints", "dataset", "notes.txt", "mine.toml"}
     assert list((old_run / "checkpoints").iterdir()) == []
     assert Dataset.open(old_run / "dataset").scenes
 
@@ -452,10 +454,39 @@ def test_what_training_needs_is_not_overwritten(dataset, old_run, place):
     assert (old_run / "model" / "old").is_file()
 
 
-def test_a_folder_with_settings_alone_is_no_run_to_overwrite(dataset, old_run):
-    shutil.rmtree(old_run / "checkpoints")
+@pytest.mark.parametrize("place", ["tensorboard", "model", "checkpoints"])
+def test_an_overwriting_that_failed_can_be_repeated(dataset, old_run, monkeypatch, place):
+    settings = config(dataset, old_run, overwrite=True)
+    remove = shutil.rmtree
+
+    def stuck(path, *others, **options):
+        if path.name == place:
+            raise OSError(39, "Directory not empty")
+        remove(path, *others, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", stuck)
+        with pytest.raises(OutputError, match="Directory not empty"):
+            prepare_run(settings)
+    assert check_run(settings) is None
+    prepare_run(settings)
+    assert not (old_run / place / "old").exists()
+
+
+@pytest.mark.parametrize("kept", ["checkpoints", "model", "metrics.csv"])
+def test_a_finished_run_of_which_something_was_kept_can_be_overwritten(dataset, old_run, kept):
+    for name in {"checkpoints", "model"} - {kept}:
+        shutil.rmtree(old_run / name)
+    if kept != "metrics.csv":
+        (old_run / "metrics.csv").unlink()
+    assert check_run(config(dataset, old_run, overwrite=True)) is None
+
+
+def test_a_folder_with_settings_alone_is_no_run_to_overwrite(dataset, tmp_path):
+    (tmp_path / "config.toml").touch()
+    (tmp_path / "notes.txt").touch()
     with pytest.raises(OutputError, match="is not a training run"):
-        check_run(config(dataset, old_run, overwrite=True))
+        check_run(config(dataset, tmp_path, overwrite=True))
 
 
 def test_a_run_does_not_begin_from_the_model_that_it_would_replace(dataset, trained, tmp_path):
