@@ -33,7 +33,7 @@ from buildex.io.dataset import Dataset, SceneTiles
 from buildex.io.output import beside, clear_beside
 from buildex.io.zoo import find_model
 from buildex.nn.recipe import MAKE, TrainConfig
-from buildex.nn.settings import TRAIN, VAL, Feeding
+from buildex.nn.settings import BEST, LAST, TRAIN, VAL, Feeding
 
 if TYPE_CHECKING:
     from buildex.nn.fitting import Fitted
@@ -43,9 +43,9 @@ RANKS = ("RANK", "LOCAL_RANK")  # of torchrun's processes, and of those that Lig
 SLURM_RANK, SLURM_JOB = "SLURM_PROCID", "SLURM_JOB_NAME"
 SHELLS = ("bash", "interactive")  # jobs of SLURM whose processes Lightning starts itself
 SETTINGS, CHECKPOINTS, MODEL, METRICS = "config.toml", "checkpoints", "model", "metrics.csv"
-UNFINISHED = ("metrics.part", "curves.part.png")  # of a run that was killed
+UNFINISHED = ("metrics.part", "curves.part.png")  # written beside the table and the curves
 # All of a run but its settings, which it is known by beside any of the last three.
-WRITTEN = ("curves.png", "tensorboard", *UNFINISHED, METRICS, MODEL, CHECKPOINTS)
+WRITTEN = ("curves.png", "tensorboard", METRICS, MODEL, CHECKPOINTS)
 
 
 @dataclass(frozen=True)
@@ -124,9 +124,7 @@ def train(
     if first:
         if checkpoint is None:
             prepare_run(config)
-        else:
-            clear_beside(checkpoint)
-        clear_beside(config.output / SETTINGS)
+        clear_unfinished(config.output)
         write_settings(config)
     for glob in config.scene_weights:
         if not any(fnmatch(scene.name, glob) for scene in scenes):
@@ -177,7 +175,7 @@ def check_run(config: TrainConfig) -> Path | None:
         TrainingError: if there is no checkpoint to go on from, or it is of another make.
         ModelError: if there is no such model to start from.
     """
-    run, last = config.output, config.output / CHECKPOINTS / "last.ckpt"
+    run, last = config.output, config.output / CHECKPOINTS / LAST
     if config.resume:
         if not last.is_file():
             raise TrainingError(
@@ -265,6 +263,14 @@ def prepare_run(config: TrainConfig) -> None:
         raise OutputError(
             f"`{run}` cannot be made: {error.strerror}", hint="write elsewhere"
         ) from None
+
+
+def clear_unfinished(run: Path) -> None:
+    """Remove what a killed process left of writing a run's files; nobody may write there now."""
+    for name in UNFINISHED:
+        (run / name).unlink(missing_ok=True)
+    for place in (run / SETTINGS, run / CHECKPOINTS / LAST, run / CHECKPOINTS / BEST):
+        clear_beside(place)
 
 
 def write_settings(config: TrainConfig) -> None:

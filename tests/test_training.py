@@ -426,9 +426,7 @@ def old_run(tmp_path):
     for name in ("checkpoints", "model", "tensorboard"):
         (run / name).mkdir(parents=True)
         (run / name / "old").touch()
-    for name in ("config.toml", "metrics.csv", "metrics.part", "curves.png", "curves.part.png"):
-        (run / name).touch()
-    for name in ("notes.txt", "mine.toml"):
+    for name in ("config.toml", "metrics.csv", "curves.png", "notes.txt", "mine.toml"):
         (run / name).touch()
     return run
 
@@ -471,6 +469,22 @@ def test_an_overwriting_that_failed_can_be_repeated(dataset, old_run, monkeypatc
     assert check_run(settings) is None
     prepare_run(settings)
     assert not (old_run / place / "old").exists()
+
+
+@pytest.mark.parametrize("going_on", [True, False])
+def test_what_a_killed_run_left_of_its_files_goes(dataset, trained, tmp_path, going_on):
+    """A table that was begun would have been gone on with."""
+    settings, report, _ = trained
+    run = tmp_path / "run"
+    shutil.copytree(report.run, run)
+    lines = (run / "metrics.csv").read_text().splitlines()
+    (run / "metrics.part").write_text("\n".join(lines[:3]) + "\n")
+    (run / "curves.part.png").touch()
+    for name in ("checkpoints/.last.ckpt-x", "checkpoints/.best.ckpt-x", ".config.toml-x"):
+        (run / name).mkdir()
+    train(dataclasses.replace(settings, output=run, resume=going_on, overwrite=not going_on))
+    assert not [*run.rglob("*-x"), *run.glob("*.part*")]
+    assert steps_with_losses(run) == [1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("kept", ["checkpoints", "model", "metrics.csv"])

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-LAST, BEST = "last.ckpt", "best.ckpt"
+from buildex.nn.settings import BEST, LAST
+
 Beside = Callable[[Path], AbstractContextManager[Path]]  # see `io.output.beside`
 
 

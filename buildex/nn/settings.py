@@ -19,6 +19,7 @@ HeatmapMean = Literal["corners", "objects"]
 Monitor = Literal["score", "iou", "instance_f1"]
 Precision = Literal["auto", "bf16", "fp32"]
 TRAIN, VAL = "train", "val"  # splits of a dataset
+LAST, BEST = "last.ckpt", "best.ckpt"  # checkpoints of a run: to go on from, best on validation
 
 
 @dataclass(frozen=True, kw_only=True)
