@@ -190,7 +190,7 @@ def test_the_paper_s_preset_is_section_3_2_and_table_1(dataset, tmp_path):
     assert spec.anchor_strides == (8, 16, 32, 64, 128)
     assert spec.anchor_ratios == (0.5, 1.0, 2.0)
     assert (spec.overlap, spec.proposal_overlap) == (0.5, 0.5)
-    assert (spec.proposals, spec.detections) == (256, 1000)
+    assert spec.proposals == 256
     assert (spec.roi_cells, spec.roi_scale, whole.codec.cells) == (28, 1, 28)
     assert (whole.mask_weight, whole.polygon_weight, whole.batch_size) == (0.2, 1.0, 2)
     defaults = inspect.signature(focal_loss).parameters
