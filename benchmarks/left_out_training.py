@@ -23,9 +23,10 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from buildex.card import read_card
 from buildex.cli.console import say, track
 from buildex.config import from_table, read_toml
-from buildex.errors import BuildexError, DatasetError
+from buildex.errors import BuildexError, DatasetError, ModelError
 from buildex.io.dataset import Dataset
 from buildex.nn.recipe import TrainConfig
 from buildex.nn.settings import VAL
@@ -131,6 +132,7 @@ def trained(
 ) -> Path:  # fmt: skip
     """The model folder of a run that sees scenes by weight; goes on with one begun before."""
     if (run / "model" / "model.toml").is_file():
+        check_nothing_chose(run)
         return run / "model"
     check_nothing_chooses(given.datasets)
     settings = read_toml(given.config) if given.config else {}
@@ -142,6 +144,19 @@ def trained(
         "resume": (run / "checkpoints" / "last.ckpt").is_file(), "overwrite": True,
     }  # fmt: skip
     return train(from_table(TrainConfig, settings), track=track, tell=say).model
+
+
+def check_nothing_chose(run: Path) -> None:
+    """Whether a run that is kept ended with its last weights.
+
+    Raises:
+        ModelError: if its model was validated, so that something may have chosen the weights.
+    """
+    if read_card(run / "model").validation:
+        raise ModelError(
+            f"`{run}` is of a training whose weights a validation chose",
+            hint="remove it, or name another WORK",
+        )
 
 
 def check_nothing_chooses(datasets: Sequence[Path]) -> None:

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from buildex.card import CARD, ModelCard, NetworkSpec, card_text
 from buildex.config import read_toml
-from buildex.errors import DatasetError
+from buildex.errors import DatasetError, ModelError
+from buildex.geo.keypoints import RoiCodec
 from buildex.nn.settings import Feeding
 from buildex.predicting import OpenModel
 from tests.nn.made import write_dataset
@@ -81,6 +83,24 @@ def test_tiles_that_would_choose_the_weights_are_refused(training, tmp_path):
     assert "--split train" in caught.value.hint
     assert not (tmp_path / "run").exists()
     training.check_nothing_chooses([write_dataset(tmp_path / "one", splits=("train",))])
+
+
+@pytest.mark.parametrize("validation", [{}, {"iou": 0.8}])
+def test_a_finished_run_is_kept_unless_something_chose_its_weights(training, tmp_path, validation):
+    model = tmp_path / "run" / "model"
+    model.mkdir(parents=True)
+    card = ModelCard(
+        name="town", version="1", gsd=0.1, size=96, network=NetworkSpec(), codec=RoiCodec(cells=16),
+        validation=validation,
+    )  # fmt: skip
+    (model / CARD).write_text(card_text(card), encoding="utf-8")
+    given = argparse.Namespace(datasets=[])
+    if not validation:
+        assert training.trained(tmp_path / "run", {}, 1, {}, given) == model
+        return
+    with pytest.raises(ModelError, match="a validation chose") as caught:
+        training.trained(tmp_path / "run", {}, 1, {}, given)
+    assert "remove it" in caught.value.hint
 
 
 def test_figures_of_another_network_are_drawn_again(bench, tmp_path, monkeypatch):
