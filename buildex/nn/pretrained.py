@@ -1,9 +1,10 @@
 """First weights that were made elsewhere: torchvision's models, detectron2's model zoo.
 
-Each source has a key map into our names. What it knows is taken part by part (encoder,
-pyramid, proposals, box head, mask branch, FCOS towers): a part is taken whole, where both have the
-same tensors, or left as it is. Layers that say which of COCO's classes something is have no use
-here, nor has what follows the mask's convolutions, which is narrower here.
+Each source has a key map into our names. What it knows is taken part by part (encoder, pyramid,
+proposals, box head, mask branch, FCOS towers): a part is taken whole, where both have the same
+tensors, or left as it is; of the pyramid, each level that the file has. Layers that say which of
+COCO's classes something is have no use here, nor has what follows the mask's convolutions, which is
+narrower here.
 """
 
 from __future__ import annotations
