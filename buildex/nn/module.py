@@ -27,7 +27,7 @@ from buildex.nn.rois import sample_rois
 from buildex.nn.segmenter import segment
 from buildex.nn.settings import Learning
 from buildex.nn.unet import UNet
-from buildex.nn.validation import THRESHOLDS, looked_at, measures, no_sums, tile_sums
+from buildex.nn.validation import THRESHOLDS, measures, most_counted, no_sums, tile_sums
 
 MOST_LOST = 20  # steps in a row
 
@@ -175,7 +175,7 @@ class TrainingModule(lightning.LightningModule):
 
     def validation_step(self, batch: Batch, _index: int) -> None:
         """Draw the polygons of some tiles and compare them with the truth."""
-        lowest, most = min(THRESHOLDS), max(looked_at(len(shapes)) for shapes in batch.shapes)
+        lowest, most = min(THRESHOLDS), max(most_counted(len(shapes)) for shapes in batch.shapes)
         answers = segment(self.network, batch.images, batch.valid, self.codec, lowest, most)
         for maps, shapes, valid in zip(answers, batch.shapes, batch.valid, strict=True):
             grouped = polygons_of(maps, self.codec, score=lowest)

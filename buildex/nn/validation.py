@@ -17,7 +17,7 @@ from buildex.geo.measures import Match, match, mean, pixel_counts, polis, ratio,
 from buildex.geo.rings import Rings, bounds, fill
 
 THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7)
-FEWEST = 150  # instances of a tile that are looked at, at least; see `looked_at`
+FEWEST = 150  # instances of a tile that are looked at, at least; see `most_counted`
 SUMS = (
     "pixel_tp", "pixel_fp", "pixel_fn", "ssim", "windows", "tp", "fp", "fn", "iou",
     "polis", "vertices", "true_vertices",
@@ -38,7 +38,7 @@ def no_sums() -> Sums:
     return np.zeros((len(THRESHOLDS), len(SUMS)))
 
 
-def looked_at(buildings: int) -> int:
+def most_counted(buildings: int) -> int:
     """How many instances count in a tile of so many: a network that has just begun finds 1000."""
     return max(FEWEST, 2 * buildings)
 
@@ -57,7 +57,7 @@ def tile_sums(
         valid: (h, w) pixels that count.
         gsd: metres per pixel.
     """
-    found = found[: looked_at(len(truth))]
+    found = found[: most_counted(len(truth))]
     shape = valid.shape
     predicted = [_raster(rings, shape) for rings, _ in found]
     true = [_raster(rings, shape) for rings in truth]

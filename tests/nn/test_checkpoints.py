@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -38,7 +39,7 @@ def test_a_checkpoint_takes_its_place_in_one_step_from_its_own_folder(checkpoint
         os.replace(source, target)
 
     monkeypatch.setattr(Path, "replace", replace)
-    monkeypatch.setenv("TMPDIR", "/nowhere")
+    monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
     checkpoints.save_checkpoint({"weight": torch.zeros(3)}, checkpoints.last)
     ((source, target),) = moved
     assert target == checkpoints.last
