@@ -20,7 +20,7 @@ from buildex.geo.keypoints import RoiCodec
 Architecture = Literal["fcos-keypoint", "mask-rcnn", "mask-rcnn-keypoint", "center-mask", "unet"]
 Corners = Literal["mask-only", "features", "features-and-mask"]
 STRIDES = (4, 8, 16, 32, 64, 128)  # of the pyramid's levels, P2 to P7
-CANDIDATES = 4096  # boxes of a level that a detector chooses from: FCOS's on P3 of 512 pixels
+CANDIDATES = 4096  # points of a level that FCOS chooses from: those of P3 of 512 pixels
 FORMAT = 1
 UNCALIBRATED = (1.0, 0.0)  # slope and offset that leave scores as they are
 CARD, WEIGHTS = "model.toml", "model.safetensors"
@@ -58,7 +58,7 @@ class NetworkSpec:
         anchor_sizes: sides of Mask R-CNN's anchors in pixels, one for each stride.
         anchor_strides: of the levels that they stand on, each twice the one before.
         anchor_ratios: heights by widths of the anchors.
-        proposals: boxes per image that go on to Mask R-CNN's box head in training; see `looks`.
+        proposals: boxes per image that go on to Mask R-CNN's box head.
         proposal_overlap: box IoU above which the weaker of two proposals is dropped.
         box_channels: width of Mask R-CNN's box head.
         roi_channels: channels of a frame's features.
@@ -69,7 +69,8 @@ class NetworkSpec:
         decoder_channels: of U-Net's decoder at strides 16, 8, 4, 2 and 1.
         score: detections below it are dropped.
         overlap: box IoU above which the weaker of two detections is dropped.
-        detections: kept per image; the densest towns have some 350 buildings in a tile.
+        detections: kept per image; the densest towns have some 350 buildings in a tile. Mask R-CNN
+            finds no more than `proposals`.
 
     Raises:
         ConfigError: for parts that do not fit together.
@@ -112,11 +113,6 @@ class NetworkSpec:
     def parts(self) -> Parts:
         """What the system is put together from."""
         return PARTS[self.architecture]
-
-    @property
-    def looks(self) -> int:
-        """Proposals that are looked at in prediction: no fewer than may be found."""
-        return max(self.proposals, self.detections)
 
     @property
     def top_stride(self) -> int:

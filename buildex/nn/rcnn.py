@@ -20,14 +20,14 @@ from torchvision.models.detection.rpn import (
     concat_box_prediction_layers,
 )
 
-from buildex.card import CANDIDATES, NetworkSpec
+from buildex.card import NetworkSpec
 from buildex.nn.anchors import SteadyAnchors
 from buildex.nn.backbone import Pyramid
 from buildex.nn.detectors import Detections
 from buildex.nn.heads import RoiFeatures
 
 BOX_CELLS = 7  # along the side of a proposal's features
-BEFORE_NMS = 1000  # proposals per level in training
+BEFORE_NMS = 1000  # proposals per level
 ANCHOR_SAMPLES, BOX_SAMPLES = 256, 512  # per image, from which the two losses are taken
 
 
@@ -60,8 +60,8 @@ class RcnnDetector(nn.Module):
             bg_iou_thresh=0.3,
             batch_size_per_image=ANCHOR_SAMPLES,
             positive_fraction=0.5,
-            pre_nms_top_n={"training": BEFORE_NMS, "testing": CANDIDATES},
-            post_nms_top_n={"training": spec.proposals, "testing": spec.looks},
+            pre_nms_top_n=dict.fromkeys(("training", "testing"), BEFORE_NMS),
+            post_nms_top_n=dict.fromkeys(("training", "testing"), spec.proposals),
             nms_thresh=spec.proposal_overlap,
         )
         self.features = RoiFeatures(channels, channels, BOX_CELLS, span=2)

@@ -88,7 +88,7 @@ class TrainConfig:
     anchor_sizes: tuple[int, ...] = option((32, 64, 128, 256, 512), "Mask R-CNN's anchors.")
     anchor_strides: tuple[int, ...] = option((8, 16, 32, 64, 128), "The levels they stand on.")
     anchor_ratios: tuple[float, ...] = option((0.5, 1.0, 2.0), "Their heights by widths.")
-    proposals: int = option(256, "Most boxes per tile for Mask R-CNN's box head to learn from.")
+    proposals: int = option(256, "Most boxes that Mask R-CNN looks at, and finds, per tile.")
     proposal_overlap: float = option(0.7, "Box IoU from which the weaker proposal is dropped.")
     box_channels: int = option(256, "Width of Mask R-CNN's box head.")
     overlap: float = option(0.6, "Box IoU from which the weaker detection is dropped.")

@@ -20,6 +20,7 @@ from buildex.geo.suppression import suppress
 Floats = NDArray[np.float32]
 Indices = NDArray[np.int64]
 
+PROPOSED = 1000  # the best anchors of a level, from which proposals are taken
 SMALLEST_PROPOSAL, SMALLEST_BOX = 1e-3, 1e-2  # pixels along a side, in Mask R-CNN
 FINEST = 4  # stride of the finest level that is cut from
 CUT_LEVELS = 4
@@ -60,7 +61,7 @@ def proposals(
     """
     parts = []
     for start, end in _spans(counts):
-        chosen = start + best(logits[start:end], CANDIDATES)
+        chosen = start + best(logits[start:end], PROPOSED)
         inside = clipped(boxes[chosen], size)
         large = _at_least(inside, SMALLEST_PROPOSAL)
         parts.append(_suppressed(inside[large], logits[chosen][large], overlap, most))

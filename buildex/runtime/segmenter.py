@@ -178,7 +178,7 @@ class _Proposals:
     def __call__(self, said: Arrays, score: float) -> list[Found]:
         """The buildings of each tile that score so much."""
         spec, side = self._spec, self._side
-        overlap, most = spec.proposal_overlap, spec.looks
+        overlap, most = spec.proposal_overlap, spec.proposals
         proposed = [
             boxes.proposals(where, scores, self._counts, side, overlap, most)
             for where, scores in zip(said["boxes"], said["scores"], strict=True)
