@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -90,7 +91,7 @@ class Grafted:
     ) -> None:  # fmt: skip
         self._path, self._options = crown, (precision, threads)
         with _reading(crown):
-            inputs = [one.get_any_name() for one in ov.Core().read_model(crown).inputs]
+            inputs = [one.get_any_name() for one in _core().read_model(crown).inputs]
         with _reading(trunk):
             whole = _read(trunk, shapes)
             named = {name: one for node in whole.get_ops() for one in node.outputs()
@@ -122,9 +123,19 @@ class Grafted:
             self._crown = _Step(_read(self._path, shapes), *self._options)
 
 
+@cache
+def _core() -> ov.Core:
+    """OpenVINO, once for a process.
+
+    With its last core OpenVINO 2026.4 frees the stack on which the main thread handles signals, and
+    leaves it in place: the next Ctrl-C, or child that ends, would be a segmentation fault.
+    """
+    return ov.Core()
+
+
 def _read(path: Path, shapes: Shapes | None) -> ov.Model:
     """A graph, its inputs in other shapes."""
-    model = ov.Core().read_model(path)
+    model = _core().read_model(path)
     if shapes:
         known = {one: shapes[one.get_any_name()] for one in model.inputs
                  if one.get_any_name() in shapes}  # fmt: skip
@@ -164,7 +175,7 @@ class _Step:
         threads = threads or (int(said) if said.isdecimal() else 0)
         if threads:
             options["INFERENCE_NUM_THREADS"] = threads
-        compiled = ov.Core().compile_model(model, "CPU", options)
+        compiled = _core().compile_model(model, "CPU", options)
         self.inputs = [one.get_any_name() for one in compiled.inputs]
         self.outputs = [one.get_any_name() for one in compiled.outputs]
         hint = compiled.get_property("INFERENCE_PRECISION_HINT")

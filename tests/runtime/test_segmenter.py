@@ -158,6 +158,28 @@ def test_prediction_needs_no_torch(model, tmp_path):
     assert (tmp_path / "out.gpkg").is_file()
 
 
+DROPPED = """
+import gc, os, signal, sys
+from buildex.predicting import open_model
+for _ in range(2):
+    open_model(sys.argv[1])
+    gc.collect()
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+    gc.collect()
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are others there")
+def test_a_process_that_is_done_with_a_model_can_still_be_interrupted(model):
+    done = subprocess.run(
+        [sys.executable, "-c", DROPPED, str(model)], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (0, "interrupted\n"), done.stderr
+
+
 def test_rois_are_cut_where_they_are_in_every_precision(model):
     # Coordinates beyond 64 pixels are rounded to half a pixel in bf16.
     shifts = np.linspace(0, 0.4, 8)
