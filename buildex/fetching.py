@@ -153,11 +153,12 @@ def parse_bounds(place: str) -> Bounds | None:
     if len(numbers) != 4:
         return None
     west, south, east, north = numbers
+    west, east = -180.0 if west == 180 else west, 180.0 if east == -180 else east
     sides = west < east or west - east > 180
     if not (sides and max(abs(west), abs(east)) <= 180 and -90 <= south < north <= 90):
         raise ConfigError(
             f"`{place}` is no box: west, south, east, north in degrees",
-            hint="check the order, and that they are degrees",
+            hint="check the order; across the 180th meridian east is less than west",
         )
     return west, south, east, north
 

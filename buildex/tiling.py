@@ -188,7 +188,8 @@ def tile(
 ) -> TileReport:
     """Cut mosaics and their labels into a dataset folder.
 
-    A run that was interrupted is taken up again if inputs and options are the same.
+    A run that was interrupted is taken up again if inputs, options and buildex are the
+    same; else what it left goes.
 
     Args:
         mosaics: files or URLs.

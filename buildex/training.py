@@ -39,8 +39,6 @@ if TYPE_CHECKING:
     from buildex.nn.fitting import Fitted
 
 Tell = Callable[[str], None]
-RANKS = ("RANK", "LOCAL_RANK")  # of torchrun's processes, and of those that Lightning starts
-SLURM_RANK, SLURM_JOB = "SLURM_PROCID", "SLURM_JOB_NAME"
 SHELLS = ("bash", "interactive")  # jobs of SLURM whose processes Lightning starts itself
 SETTINGS, CHECKPOINTS, MODEL, METRICS = "config.toml", "checkpoints", "model", "metrics.csv"
 UNFINISHED = ("metrics.part", "curves.part.png")  # written beside the table and the curves
@@ -156,14 +154,18 @@ def _write_graphs(model: Path, tell: Tell) -> None:
 def first_process(devices: int) -> bool:
     """Whether this process writes and speaks, of those that train on so many devices together.
 
-    Lightning starts one more for each further device; torchrun and SLURM start all. A container
-    may have set RANK for all of them, so of several numbers none may be above 0. Where each trains
-    by itself, each is the first.
+    Their numbers are those that Lightning takes: torchrun's, else those of SLURM's tasks, else
+    those of the processes that it starts itself, one for each further device. Whatever else a
+    container has set for all of them says nothing. Where each trains by itself, each is the first.
     """
-    names = [name for name in RANKS if name in os.environ]
-    if not names and os.environ.get(SLURM_JOB) not in SHELLS:
-        names = [SLURM_RANK]
-    return devices == 1 or not any(int(os.environ.get(name) or 0) for name in names)
+    told = os.environ
+    if "TORCHELASTIC_RUN_ID" in told:
+        number = "RANK"
+    elif "SLURM_NTASKS" in told and told.get("SLURM_JOB_NAME") not in SHELLS:
+        number = "SLURM_PROCID"
+    else:
+        number = "LOCAL_RANK"
+    return devices == 1 or not int(told.get(number) or 0)
 
 
 def check_run(config: TrainConfig) -> Path | None:
@@ -202,8 +204,13 @@ def check_run(config: TrainConfig) -> Path | None:
 
 def _is_run(folder: Path) -> bool:
     """Whether training wrote a folder; of a finished run its user may keep the model alone."""
-    beside_them = (folder / name for name in (METRICS, MODEL, CHECKPOINTS))
-    return (folder / SETTINGS).is_file() and any(place.exists() for place in beside_them)
+    if not any((folder / name).exists() for name in (METRICS, MODEL, CHECKPOINTS)):
+        return False
+    try:
+        settings = read_toml(folder / SETTINGS)
+    except ConfigError:
+        return False
+    return {"datasets", "encoder", "steps"} <= settings.keys()
 
 
 def _check_apart(config: TrainConfig) -> None:
@@ -266,9 +273,18 @@ def prepare_run(config: TrainConfig) -> None:
 
 
 def clear_unfinished(run: Path) -> None:
-    """Remove what a killed process left of writing a run's files; nobody may write there now."""
-    for name in UNFINISHED:
-        (run / name).unlink(missing_ok=True)
+    """Remove what a killed process left of writing a run's files; nobody may write there now.
+
+    Raises:
+        OutputError: if something cannot be removed.
+    """
+    for place in (run / name for name in UNFINISHED):
+        try:
+            place.unlink(missing_ok=True)
+        except OSError as error:
+            raise OutputError(
+                f"`{place}` cannot be removed: {error.strerror}", hint="remove it yourself"
+            ) from None
     for place in (run / SETTINGS, run / CHECKPOINTS / LAST, run / CHECKPOINTS / BEST):
         clear_beside(place)
 

@@ -19,9 +19,6 @@ from buildex.io.dataset import Dataset
 from buildex.nn.history import read_rows
 from buildex.nn.module import TrainingModule
 from buildex.training import (
-    RANKS,
-    SLURM_JOB,
-    SLURM_RANK,
     TrainConfig,
     check_run,
     first_process,
@@ -297,28 +294,37 @@ def test_more_devices_than_tiles_to_validate_on_are_refused(dataset, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+SLURM, TORCHRUN = {"SLURM_NTASKS": "4"}, {"TORCHELASTIC_RUN_ID": "none"}
+
+
 @pytest.mark.parametrize(
     ("environment", "devices", "first"),
     [
         ({}, 2, True),
         ({"LOCAL_RANK": "0"}, 2, True),
         ({"LOCAL_RANK": "1"}, 2, False),
-        ({"SLURM_PROCID": "0"}, 2, True),
-        ({"SLURM_PROCID": "3"}, 4, False),  # SLURM sets no LOCAL_RANK
-        ({"SLURM_PROCID": "0", "LOCAL_RANK": "1"}, 2, False),  # Lightning's, in a shell of SLURM
-        ({"SLURM_PROCID": "1", "SLURM_JOB_NAME": "bash"}, 2, True),  # which starts the others
-        ({"SLURM_PROCID": "1", "SLURM_JOB_NAME": "train"}, 2, False),
-        ({"RANK": "2", "LOCAL_RANK": "0"}, 4, False),
+        ({**SLURM, "SLURM_PROCID": "0"}, 2, True),
+        ({**SLURM, "SLURM_PROCID": "3"}, 4, False),  # SLURM sets no LOCAL_RANK
+        ({**SLURM, "SLURM_PROCID": "3", "RANK": "0"}, 4, False),  # set by a container for all
+        ({**SLURM, "SLURM_PROCID": "1", "SLURM_JOB_NAME": "bash"}, 2, True),  # starts the others
+        ({**SLURM, "SLURM_PROCID": "0", "SLURM_JOB_NAME": "bash", "LOCAL_RANK": "1"}, 2, False),
+        ({**TORCHRUN, "RANK": "2", "LOCAL_RANK": "0"}, 4, False),
+        ({**TORCHRUN, **SLURM, "RANK": "1", "SLURM_PROCID": "0"}, 4, False),
         ({"RANK": "0", "LOCAL_RANK": "1"}, 2, False),  # Lightning's, in a container that set RANK
-        ({"RANK": "0"}, 2, True),  # the one that started it
+        ({"RANK": "1"}, 2, True),  # the one that started it
         ({"RANK": ""}, 2, True),
-        ({"SLURM_PROCID": "3"}, 1, True),  # tasks that each train a network of their own
+        ({**SLURM, "SLURM_PROCID": "3"}, 1, True),  # tasks that each train a network of their own
     ],
 )
 def test_of_processes_that_train_together_one_is_the_first(
     monkeypatch, environment, devices, first
 ):
-    for name in (*RANKS, SLURM_RANK, SLURM_JOB):
+    for name in (
+        "RANK",
+        "LOCAL_RANK",
+        "TORCHELASTIC_RUN_ID",
+        *(n for n in os.environ if "SLURM" in n),
+    ):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
@@ -426,8 +432,9 @@ def old_run(tmp_path):
     for name in ("checkpoints", "model", "tensorboard"):
         (run / name).mkdir(parents=True)
         (run / name / "old").touch()
-    for name in ("config.toml", "metrics.csv", "curves.png", "notes.txt", "mine.toml"):
+    for name in ("metrics.csv", "curves.png", "notes.txt", "mine.toml"):
         (run / name).touch()
+    (run / "config.toml").write_text('datasets = ["town"]\nencoder = "resnet18"\nsteps = 9\n')
     return run
 
 
@@ -496,11 +503,21 @@ def test_a_finished_run_of_which_something_was_kept_can_be_overwritten(dataset, 
     assert check_run(config(dataset, old_run, overwrite=True)) is None
 
 
-def test_a_folder_with_settings_alone_is_no_run_to_overwrite(dataset, tmp_path):
-    (tmp_path / "config.toml").touch()
-    (tmp_path / "notes.txt").touch()
+@pytest.mark.parametrize("settings", ['title = "mine"\n', "no table"])
+def test_a_folder_with_settings_of_something_else_is_no_run_to_overwrite(
+    dataset, old_run, settings
+):
+    (old_run / "config.toml").write_text(settings)
     with pytest.raises(OutputError, match="is not a training run"):
-        check_run(config(dataset, tmp_path, overwrite=True))
+        check_run(config(dataset, old_run, overwrite=True))
+
+
+def test_nor_is_one_with_settings_alone(dataset, old_run):
+    for name in ("checkpoints", "model"):
+        shutil.rmtree(old_run / name)
+    (old_run / "metrics.csv").unlink()
+    with pytest.raises(OutputError, match="is not a training run"):
+        check_run(config(dataset, old_run, overwrite=True))
 
 
 def test_a_run_does_not_begin_from_the_model_that_it_would_replace(dataset, trained, tmp_path):

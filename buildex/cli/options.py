@@ -63,7 +63,6 @@ def collect(
     where = f"`{config_file}`" if config_file is not None else "the options"
     from_table(cls, table, where=where)
     base = {**(preset or {}), **table}
-    from_table(cls, base, where="the settings to go on with")
     given = {k: v for k, v in kwargs.items() if k in names and v is not None and v != ()}
     for name, hint in get_type_hints(cls).items():
         if name in given and _kind(hint)[0] is dict:
@@ -72,6 +71,7 @@ def collect(
     try:
         return from_table(cls, {**base, **given}, where=where)
     except ConfigError as error:
+        from_table(cls, base, where="the settings to go on with")  # where these are at fault
         raise click.UsageError(str(error)) from None
 
 

@@ -125,7 +125,7 @@ class Partial:
         """Keep only the given files, and move the folder to its place, over an older one.
 
         Raises:
-            OutputError: if it cannot be moved; the older one stays then.
+            OutputError: if it cannot be moved; the older one stays then, or it says where that is.
         """
         wanted = {self.path / PLAN, *(self.path / name for name in files)}
         for path in sorted(self.path.rglob("*"), reverse=True):
@@ -175,10 +175,21 @@ class Partial:
             try:
                 self.path.rename(self.final)
             except BaseException:
-                if older.exists():
-                    older.rename(self.final)
+                _put_back(older, self.final)
                 raise
             shutil.rmtree(older, ignore_errors=True)
         finally:
             with suppress(OSError):  # what could not be moved back is still there
                 aside.rmdir()
+
+
+def _put_back(older: Path, place: Path) -> None:
+    """Move an older folder, if there was one, back to its place; say where it is if that fails."""
+    if older.exists():
+        try:
+            older.rename(place)
+        except OSError as error:
+            raise OutputError(
+                f"`{place}` cannot be written: {error.strerror}",
+                hint=f"the older one is in `{older}`: move it back",
+            ) from None

@@ -102,6 +102,8 @@ def test_a_value_that_the_settings_refuse_is_wrong_usage_and_of_a_file_it_is_not
 def test_nor_is_one_of_the_settings_of_a_run_that_goes_on(preset):
     with pytest.raises(ConfigError, match=r"size is 0|unknown key `gone` in the settings to go on"):
         collect(Settings, {"size": None}, preset=preset)
+    if "size" in preset:
+        assert collect(Settings, {"size": 3}, preset=preset).size == 3
 
 
 def test_help_shows_text_and_default_and_hides_what_is_not_for_the_command_line():

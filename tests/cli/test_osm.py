@@ -11,6 +11,7 @@ from affine import Affine
 from click.testing import CliRunner, Result
 
 from buildex.cli.main import main
+from buildex.fetching import parse_bounds
 from buildex.io.vector import read_footprints
 from tests.io.elements import EAST, NORTH, UNIT
 from tests.io.made import write_raster
@@ -99,9 +100,21 @@ def test_an_empty_place_is_an_empty_layer(server, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("place", "bounds"),
+    [
+        ("170,-17,-170,-16", (170, -17, -170, -16)),  # across the 180th meridian
+        ("180,-17,-179.9,-16.9", (-180, -17, -179.9, -16.9)),
+        ("179.9,-17,-180,-16.9", (179.9, -17, 180, -16.9)),
+    ],
+)
+def test_a_box_may_lie_across_the_180th_meridian_or_beside_it(place, bounds):
+    assert parse_bounds(place) == bounds
+
+
+@pytest.mark.parametrize(
     ("place", "message"),
     [
-        ("170,-17,-170,-200", "is no box"),
+        ("170,-17,190,-16", "across the 180th meridian east is less than west"),
         ("36.9,-1.2,36.8,-1.1", "is no box: west, south, east, north"),
         ("-1.28,36.8,-1.27,96.81", "is no box"),
         ("none.tif", "no file `none.tif`"),

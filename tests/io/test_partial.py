@@ -123,7 +123,7 @@ def test_what_could_not_be_moved_waits_and_the_older_one_is_not_lost(tmp_path, m
         partial.write("newer", b"")
         partial.put("a", {})
         patched.setattr(Path, "rename", refuse)
-        with pytest.raises(OutputError, match="Input/output error"):
+        with pytest.raises(OutputError, match=r"the older one is in `.*/\.out-.*/out`: move it"):
             partial.finish(["newer"])
     assert partial.record("a") == {}
     assert [path.name for path in tmp_path.glob(".out-*/out/*")] == ["new"]
