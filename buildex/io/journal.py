@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,9 +24,9 @@ import pyarrow as pa
 import pyarrow.ipc
 
 from buildex.errors import OutputError
+from buildex.io.locks import InUseError, worded
 
 VERSION = 1
-PATIENCE = 60.0  # seconds that a run waits for others at a file that they share
 TABLES = """
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS rows (
@@ -34,10 +34,6 @@ CREATE TABLE IF NOT EXISTS rows (
 );
 CREATE TABLE IF NOT EXISTS layer (number INTEGER PRIMARY KEY, buildings BLOB NOT NULL);
 """
-
-
-class InUseError(OutputError):
-    """Another run is at work on the same output."""
 
 
 class SeenRow(NamedTuple):
@@ -85,7 +81,7 @@ class Journal:
             OutputError: if the journal is of another plan, damaged, or cannot be written.
         """
         path = cls.of(output)
-        with _worded(path, InUseError):
+        with worded(path, InUseError):
             try:
                 journal = cls._begun(path, plan, restart)
             except sqlite3.OperationalError:
@@ -109,7 +105,7 @@ class Journal:
         last = -1
         ask = "SELECT number, tiles, seen FROM rows WHERE number > ? ORDER BY number LIMIT 1"
         while True:
-            with _worded(self.path):
+            with worded(self.path):
                 found = self._database.execute(ask, (last,)).fetchone()
                 if found is None:
                     return
@@ -119,7 +115,7 @@ class Journal:
 
     def tiles(self) -> list[int]:
         """How many tiles had ground, for each finished row."""
-        with _worded(self.path):
+        with worded(self.path):
             found = self._database.execute("SELECT tiles FROM rows ORDER BY number")
             return [int(tiles) for (tiles,) in found]
 
@@ -129,7 +125,7 @@ class Journal:
         Raises:
             OutputError: if the disk is full or the file cannot be written.
         """
-        with _worded(self.path), self._database:
+        with worded(self.path), self._database:
             self._database.execute(
                 "INSERT OR REPLACE INTO rows VALUES (?, ?, ?)",
                 (row.number, row.tiles, _packed(row.seen)),
@@ -138,23 +134,23 @@ class Journal:
 
     def put_last(self, number: int, buildings: pa.RecordBatch) -> None:
         """Commit the buildings that are final when no row is to come, under a number for them."""
-        with _worded(self.path), self._database:
+        with worded(self.path), self._database:
             self._put_layer(number, buildings)
 
     def layer(self) -> Iterator[pa.RecordBatch]:
         """All final buildings, row by row."""
         numbers = "SELECT number FROM layer ORDER BY number"
         ask = "SELECT buildings FROM layer WHERE number = ?"
-        with _worded(self.path):
+        with worded(self.path):
             known = self._database.execute(numbers).fetchall()
         for number in known:
-            with _worded(self.path):
+            with worded(self.path):
                 portion = _unpacked(self._database.execute(ask, number).fetchone()[0])
             yield portion
 
     def promise(self, file: Path) -> None:
         """Note the complete output before it is moved to its place."""
-        with _worded(self.path), self._database:
+        with worded(self.path), self._database:
             self._fact("written", _stamp(file))
 
     def kept(self, output: Path) -> bool:
@@ -217,57 +213,6 @@ class Journal:
         self._database.close()
         if empty:
             self.path.unlink(missing_ok=True)
-
-
-@contextmanager
-def alone(path: Path, patience: float = PATIENCE, kept: bool = True) -> Iterator[None]:
-    """Let one run at a time change a file that several share.
-
-    An empty file beside it, `.NAME.lock`, is locked meanwhile, and stays: one that went could
-    be locked by two who wait for it.
-
-    Args:
-        path: the file.
-        patience: seconds to wait for others.
-        kept: whether that file stays; where nobody waits it need not.
-
-    Raises:
-        OutputError: if others do not let go of it, or nothing can be locked there.
-    """
-    lock = path.with_name(f".{path.name}.lock")
-    with _worded(lock):
-        database = sqlite3.connect(lock, timeout=patience)
-    with closing(database):
-        with _worded(lock):
-            database.execute("BEGIN EXCLUSIVE")
-        try:
-            yield
-        finally:
-            if not kept:
-                with suppress(OSError):  # some systems keep what is open
-                    lock.unlink()
-
-
-@contextmanager
-def _worded(path: Path, in_use: type[OutputError] = OutputError) -> Iterator[None]:
-    """SQLite's errors as ours; `in_use` is that of a file which others have locked."""
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        text = str(error)
-        if "locked" in text:
-            raise in_use(
-                f"`{path}` is in use by another run", hint="wait for it, or write elsewhere"
-            ) from None
-        full = "make room on the disk; the same command continues"
-        raise OutputError(
-            f"`{path}` cannot be written: {text}",
-            hint="write elsewhere" if "unable to open" in text else full,
-        ) from None
-    except (sqlite3.DatabaseError, pa.ArrowException) as error:
-        raise OutputError(
-            f"`{path}` is damaged or no journal: {error}", hint="begin anew with `--restart`"
-        ) from None
 
 
 def differing(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> str:

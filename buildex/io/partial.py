@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from buildex.errors import OutputError
-from buildex.io.journal import alone
+from buildex.io.locks import alone
 
 PLAN = "plan.json"
 RECORDS = "records"

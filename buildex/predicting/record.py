@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from buildex.errors import OutputError
-from buildex.io.journal import alone, differing
+from buildex.io.journal import differing
+from buildex.io.locks import alone
 from buildex.io.output import beside
 from buildex.predicting.report import PredictReport
 

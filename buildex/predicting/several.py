@@ -15,7 +15,8 @@ from typing import Any, TypeVar
 
 from buildex.config import Note, Track, silent
 from buildex.errors import BuildexError, ClusterError, ConfigError
-from buildex.io.journal import InUseError, Journal
+from buildex.io.journal import Journal
+from buildex.io.locks import InUseError
 from buildex.io.output import check_output
 from buildex.predicting.model import OpenModel
 from buildex.predicting.opening import opened
