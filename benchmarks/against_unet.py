@@ -26,7 +26,7 @@ from buildex.io.zoo import DEFAULT_MODEL, find_model
 from buildex.nn.pretrained import ENCODER
 from buildex.predicting import PredictConfig, open_model, predict
 from buildex.scoring import ScoreConfig, compare_scenes, score_scenes
-from buildex.training import TrainConfig, train
+from buildex.training import TrainConfig, can_go_on, train
 
 
 def main() -> None:
@@ -59,7 +59,7 @@ def trained(work: Path, datasets: Sequence[Path]) -> Path:
             "output": run,
             "pretrained": str(encoder),
             "graphs": False,
-            "resume": (run / "checkpoints" / "last.ckpt").is_file(),
+            "resume": can_go_on(run),
             "overwrite": True,
         }
         say(train(from_table(TrainConfig, table), track=track, tell=say).text())

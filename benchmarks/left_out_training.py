@@ -30,7 +30,7 @@ from buildex.errors import BuildexError, DatasetError, ModelError
 from buildex.io.dataset import Dataset
 from buildex.nn.recipe import TrainConfig
 from buildex.nn.settings import VAL
-from buildex.training import train
+from buildex.training import can_go_on, train
 
 TOWNS: Mapping[str, Sequence[str]] = {
     "kampala": ("kampala",),
@@ -141,7 +141,7 @@ def trained(
         "steps": steps, "hours": given.hours,
         "batch_size": given.batch_size, "workers": given.workers,
         "samples_per_epoch": steps * given.batch_size, "device": given.device, "graphs": False,
-        "resume": (run / "checkpoints" / "last.ckpt").is_file(), "overwrite": True,
+        "resume": can_go_on(run), "overwrite": True,
     }  # fmt: skip
     return train(from_table(TrainConfig, settings), track=track, tell=say).model
 

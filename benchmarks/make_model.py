@@ -33,7 +33,7 @@ from buildex.errors import BuildexError
 from buildex.rendering import RenderConfig, render_town, write_town
 from buildex.rendering.styles import USUAL
 from buildex.tiling import TileConfig, tile
-from buildex.training import TrainConfig, train
+from buildex.training import TrainConfig, can_go_on, train
 
 SIDE = 160  # metres of a rendered town
 SELF = "banepa-town"  # has no labels
@@ -146,7 +146,7 @@ def trained(work: Path, stage: Stage, beginning: dict[str, Any]) -> dict[str, An
             **beginning,
             "datasets": [work / name for name in stage.datasets],
             "output": run,
-            "resume": (run / "checkpoints" / "last.ckpt").is_file(),
+            "resume": can_go_on(run),
             "overwrite": True,
         }
         say(train(from_table(TrainConfig, table), track=track, tell=say).text())

@@ -43,7 +43,7 @@ from buildex.nn.settings import VAL
 from buildex.nn.weights import load_model
 from buildex.predicting import PredictConfig, Segmenter, predict
 from buildex.scoring import ScoreConfig, score
-from buildex.training import train
+from buildex.training import can_go_on, train
 
 Table = Mapping[str, Any]
 OURS = "fcos-keypoint"
@@ -201,7 +201,7 @@ def measured(folder: Path, settings: Table, given: argparse.Namespace) -> dict[s
     if settings["seconds"]:
         table["steps"] = steps_within(settings["seconds"], folder, table)
     run = folder / "run"
-    resume = (run / "checkpoints" / "last.ckpt").is_file()
+    resume = can_go_on(run)
     report = train(configured(table, run, resume=resume), track=track, tell=say)
     network, card = load_model(report.model)
     place = choose_device(given.device)

@@ -33,17 +33,25 @@ from buildex.io.dataset import Dataset, SceneTiles
 from buildex.io.output import beside, clear_beside
 from buildex.io.zoo import find_model
 from buildex.nn.recipe import MAKE, TrainConfig
-from buildex.nn.settings import BEST, LAST, TRAIN, VAL, Feeding
+from buildex.nn.settings import (
+    BEST,
+    LAST,
+    METRICS,
+    PICTURE,
+    TRAIN,
+    VAL,
+    Feeding,
+    unfinished,
+)
 
 if TYPE_CHECKING:
     from buildex.nn.fitting import Fitted
 
 Tell = Callable[[str], None]
 SHELLS = ("bash", "interactive")  # jobs of SLURM whose processes Lightning starts itself
-SETTINGS, CHECKPOINTS, MODEL, METRICS = "config.toml", "checkpoints", "model", "metrics.csv"
-UNFINISHED = ("metrics.part", "curves.part.png")  # written beside the table and the curves
+SETTINGS, CHECKPOINTS, MODEL = "config.toml", "checkpoints", "model"
 # All of a run but its settings, which it is known by beside any of the last three.
-WRITTEN = ("curves.png", "tensorboard", METRICS, MODEL, CHECKPOINTS)
+WRITTEN = (PICTURE, "tensorboard", METRICS, MODEL, CHECKPOINTS)
 
 
 @dataclass(frozen=True)
@@ -168,6 +176,11 @@ def first_process(devices: int) -> bool:
     return devices == 1 or not int(told.get(number) or 0)
 
 
+def can_go_on(run: Path) -> bool:
+    """Whether a folder holds a run that was begun."""
+    return (run / CHECKPOINTS / LAST).is_file()
+
+
 def check_run(config: TrainConfig) -> Path | None:
     """Whether the run can begin, touching nothing; the checkpoint to go on from, if any.
 
@@ -179,7 +192,7 @@ def check_run(config: TrainConfig) -> Path | None:
     """
     run, last = config.output, config.output / CHECKPOINTS / LAST
     if config.resume:
-        if not last.is_file():
+        if not can_go_on(run):
             raise TrainingError(
                 f"`{run}` has no checkpoint to go on from",
                 hint="begin it anew, without `--resume`, with `--overwrite`",
@@ -278,7 +291,7 @@ def clear_unfinished(run: Path) -> None:
     Raises:
         OutputError: if something cannot be removed.
     """
-    for place in (run / name for name in UNFINISHED):
+    for place in (unfinished(run / name) for name in (METRICS, PICTURE)):
         try:
             place.unlink(missing_ok=True)
         except OSError as error:

@@ -485,7 +485,7 @@ def test_what_a_killed_run_left_of_its_files_goes(dataset, trained, tmp_path, go
     run = tmp_path / "run"
     shutil.copytree(report.run, run)
     lines = (run / "metrics.csv").read_text().splitlines()
-    (run / "metrics.part").write_text("\n".join(lines[:3]) + "\n")
+    (run / "metrics.part.csv").write_text("\n".join(lines[:3]) + "\n")
     (run / "curves.part.png").touch()
     for name in ("checkpoints/.last.ckpt-x", "checkpoints/.best.ckpt-x", ".config.toml-x"):
         (run / name).mkdir()

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from buildex.config import Track
 from buildex.nn.checkpoints import Checkpoints
+from buildex.nn.settings import METRICS, PICTURE, unfinished
 
 LOSSES = ("loss", "cls", "reg", "mask", "heatmap", "offset", "boundary")  # no network has all
 SCORES = (
@@ -66,10 +67,10 @@ class History(Callback):
     def on_train_start(self, trainer: lightning.Trainer, _module: Any) -> None:
         """Forget rows beyond the step that training starts from."""
         self._written = trainer.global_step
-        table = self.folder / "metrics.csv"
+        table = self.folder / METRICS
         if trainer.is_global_zero and table.is_file():
             rows = [row for row in read_rows(table) if int(row["step"]) <= trainer.global_step]
-            beside = table.with_suffix(".part")
+            beside = unfinished(table)
             _append(beside, rows)
             beside.replace(table)
 
@@ -93,7 +94,7 @@ class History(Callback):
         """Write the measures and draw the curves anew."""
         self._write(trainer, {f"val/{name}": value for name, value in measured(trainer).items()})
         if trainer.is_global_zero:
-            draw_curves(self.folder / "metrics.csv", self.folder / "curves.png")
+            draw_curves(self.folder / METRICS, self.folder / PICTURE)
 
     def _write(self, trainer: lightning.Trainer, values: dict[str, float]) -> None:
         if not trainer.is_global_zero:
@@ -106,7 +107,7 @@ class History(Callback):
             "lr": f"{rate:.3g}",
             **{name: f"{value:.5g}" for name, value in values.items()},
         }
-        _append(self.folder / "metrics.csv", [row])
+        _append(self.folder / METRICS, [row])
         words = " ".join(f"{name.split('/')[1]} {value:.3g}" for name, value in values.items())
         self.tell(f"step {trainer.global_step}: {words}")
 
@@ -198,7 +199,7 @@ def averaged(
 
 def last_validated(folder: Path) -> int:
     """The step of the last validation in a run's `metrics.csv`; 0 before the first."""
-    table = folder / "metrics.csv"
+    table = folder / METRICS
     rows = read_rows(table) if table.is_file() else []
     return max((int(row["step"]) for row in rows if row[f"val/{SCORES[0]}"]), default=0)
 
@@ -298,7 +299,7 @@ def draw_curves(table: Path, picture: Path, width: int = 900, height: int = 480)
         label = f"{name} {points[-1][1]:.3f}" + (f" (top {top:.2f})" if top != 1.0 else "")
         draw.text((50 + 215 * index, height - 40), label, fill=ink)
     draw.text((50, height - 22), f"0 to {last} steps", fill=(90, 90, 90))
-    beside = picture.with_suffix(".part.png")
+    beside = unfinished(picture)
     image.save(beside)
     beside.replace(picture)
 

@@ -19,7 +19,13 @@ HeatmapMean = Literal["corners", "objects"]
 Monitor = Literal["score", "iou", "instance_f1"]
 Precision = Literal["auto", "bf16", "fp32"]
 TRAIN, VAL = "train", "val"  # splits of a dataset
+METRICS, PICTURE = "metrics.csv", "curves.png"  # the table of a run, and its picture
 LAST, BEST = "last.ckpt", "best.ckpt"  # checkpoints of a run: to go on from, best on validation
+
+
+def unfinished(path: Path) -> Path:
+    """Where the table or the picture of a run is written until it takes its place."""
+    return path.with_suffix(f".part{path.suffix}")
 
 
 @dataclass(frozen=True, kw_only=True)
