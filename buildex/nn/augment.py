@@ -20,6 +20,7 @@ Pixels = NDArray[np.uint8]
 Matrix = NDArray[np.float64]
 GREY = 0.1  # chance of faded colours, as strong as `light`
 REPAINTED = 0.12  # chance of any other hue: roofs elsewhere have other paint
+UNMIXED = np.eye(3, 4)  # the matrix that leaves colours as they are
 
 
 @dataclass(frozen=True)
@@ -109,71 +110,80 @@ def _covers(shape: tuple[int, ...], inverse: NDArray[Any], shift: NDArray[Any], 
 
 def recolour(pixels: Pixels, rng: np.random.Generator, augment: Augment) -> Pixels:
     """The sample under another light, through another lens; same shape."""
-    values = _relit(pixels, rng, augment.light)
+    tables, mix = _light(pixels, rng, augment.light)
     if rng.random() < augment.haze:
-        veil = rng.uniform(0.6, 1.0, 3).astype(np.float32)
-        values += (veil - values) * np.float32(rng.uniform(0.05, 0.35))
+        veil = rng.uniform(0.6, 1.0, 3)
+        share = rng.uniform(0.05, 0.35)
+        mix = (1 - share) * mix
+        mix[:, 3] += 255 * share * veil
+    image = Image.fromarray(pixels)
+    if augment.light > 0:
+        image = image.point(tables)
+    if not np.array_equal(mix, UNMIXED):
+        image = image.convert("RGB", tuple(mix.ravel()))
     if rng.random() < augment.noise:
-        grain = rng.standard_normal(values.shape, dtype=np.float32)
-        values += grain * np.float32(rng.uniform(0.005, 0.03))
-    values *= np.float32(255)
-    values += np.float32(0.5)
-    out = values.clip(0, 255, out=values).astype(np.uint8)
+        grain = rng.standard_normal(pixels.shape, dtype=np.float32)
+        grain *= np.float32(255 * rng.uniform(0.005, 0.03))
+        grain += np.array(image)
+        grain += np.float32(0.5)
+        image = Image.fromarray(grain.clip(0, 255, out=grain).astype(np.uint8))
     if rng.random() < augment.blur:
-        out = _soften(out, rng)
+        image = _soften(image, rng)
     if rng.random() < augment.jpeg:
-        out = _through_jpeg(out, int(rng.integers(35, 90)))
-    return out
+        image = _through_jpeg(image, int(rng.integers(35, 90)))
+    return np.array(image)
 
 
-def _relit(pixels: Pixels, rng: np.random.Generator, strength: float) -> NDArray[np.float32]:
-    """Brightness, gamma, white balance, saturation, hue and contrast; values 0..1.
+def _light(
+    pixels: Pixels, rng: np.random.Generator, strength: float
+) -> tuple[list[int], NDArray[np.float64]]:
+    """Brightness, gamma, white balance, saturation, hue and contrast, as Pillow applies them.
 
-    What works on one channel is a table of 256 values, what mixes channels a 3 x 3 matrix.
+    Returns:
+        What works on one channel, three tables of 256 levels in one list; and what mixes them, a
+        matrix (3, 4) from levels and 1 to levels.
     """
-    levels = np.arange(256, dtype=np.float32)[:, None] / np.float32(255)
     if strength <= 0:
-        return np.asarray(levels[:, 0].take(pixels))
+        return [], UNMIXED
     brightness, contrast, gamma, saturation = rng.uniform(-1, 1, 4) * strength
     gain = np.exp(0.25 * brightness + rng.uniform(-0.12, 0.12, 3) * strength)
-    table = ((levels * gain).clip(1e-4, 1) ** math.exp(0.25 * gamma)).astype(np.float32)
-    values = np.stack([table[:, c].take(pixels[..., c]) for c in range(3)], axis=2)
+    levels = np.arange(256)[:, None] / 255
+    table = (levels * gain).clip(1e-4, 1) ** math.exp(0.25 * gamma) * 255  # (256, 3)
     chroma = math.exp(0.4 * saturation)
     if rng.random() < GREY * strength:
         chroma *= rng.uniform(0, 0.5)
     angle = rng.normal(0, 0.12 * strength)
     if rng.random() < REPAINTED * strength:
         angle = rng.uniform(-math.pi, math.pi)
-    spread = np.float32(math.exp(0.35 * contrast))
-    middle = np.float32(values[::4, ::4].mean())
-    values = (values - middle) @ (spread * _colours(chroma, angle))
-    values += middle
-    return np.asarray(values)
+    turn = math.exp(0.35 * contrast) * _colours(chroma, angle)
+    middle = np.mean([table[:, c].take(pixels[::4, ::4, c]).mean() for c in range(3)])
+    shift = middle * (1 - turn.sum(axis=0))  # contrast leaves the mean where it is
+    tables = (table + 0.5).astype(np.uint8).T.ravel().tolist()
+    return tables, np.hstack([turn.T, shift[:, None]])
 
 
-def _colours(chroma: float, angle: float) -> NDArray[np.float32]:
+def _colours(chroma: float, angle: float) -> NDArray[np.float64]:
     """The matrix (3, 3) that turns colours (row vectors) around grey and scales their chroma."""
     axis = np.full(3, 1 / math.sqrt(3))
     grey = np.outer(axis, axis)
     across = np.cross(np.eye(3), axis)
     turned = chroma * (math.cos(angle) * (np.eye(3) - grey) + math.sin(angle) * across)
-    return np.asarray(grey + turned, dtype=np.float32)
+    return np.asarray(grey + turned)
 
 
-def _soften(pixels: Pixels, rng: np.random.Generator) -> Pixels:
+def _soften(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     """A soft lens, or a coarser camera brought to the same grid."""
-    image = Image.fromarray(pixels)
     if rng.random() < 0.5:
-        return np.array(image.filter(ImageFilter.GaussianBlur(float(rng.uniform(0.3, 1.6)))))
+        return image.filter(ImageFilter.GaussianBlur(float(rng.uniform(0.3, 1.6))))
     factor = rng.uniform(1.3, 3.0)
     small = (max(1, round(image.width / factor)), max(1, round(image.height / factor)))
     coarse = image.resize(small, Image.Resampling.BOX)
-    return np.array(coarse.resize(image.size, Image.Resampling.BICUBIC))
+    return coarse.resize(image.size, Image.Resampling.BICUBIC)
 
 
-def _through_jpeg(pixels: Pixels, quality: int) -> Pixels:
+def _through_jpeg(image: Image.Image, quality: int) -> Image.Image:
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "JPEG", quality=quality)
+    image.save(buffer, "JPEG", quality=quality)
     buffer.seek(0)
-    with Image.open(buffer) as image:
-        return np.array(image.convert("RGB"))
+    with Image.open(buffer) as traced:
+        return traced.convert("RGB")

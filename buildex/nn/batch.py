@@ -117,6 +117,10 @@ def collate(samples: Sequence[Sample]) -> Batch:
 
 def visible(rings: Rings, width: int, height: int) -> Shape | None:
     """The part of a building inside a sample; None where too little of it is left to see."""
+    x0, y0, x1, y1 = bounds(rings)
+    if x0 >= 0 and y0 >= 0 and x1 <= width and y1 <= height:
+        whole = tuple(np.ones(len(ring), dtype=bool) for ring in rings)
+        return Shape(rings, whole) if min(x1 - x0, y1 - y0) >= SMALLEST_SIDE else None
     box = (0.0, 0.0, float(width), float(height))
     parts = [clip(ring, box) for ring in rings]
     if len(parts[0][0]) == 0:
@@ -236,7 +240,7 @@ class Crops(Dataset[Sample]):
             image = overgrow(image, sample.valid, boxes, rng)
         if rng.random() < augment.shade:
             image = shade(image, rng)
-        return sample._replace(image=np.where(sample.valid[..., None], image, 0))
+        return sample._replace(image=_on_ground(image, sample.valid))
 
     def _cut(self, rng: np.random.Generator) -> Sample:
         """A cut around some point of a tile; of a few, the first that shows enough ground."""
@@ -254,7 +258,7 @@ class Crops(Dataset[Sample]):
         matrix = cut.matrix
         shapes = self.truths[which].shapes(covering_box(matrix, size), matrix, valid)
         pixels = recolour(pixels, rng, augment)
-        return Sample(np.where(valid[..., None], pixels, 0), valid, tuple(shapes))
+        return Sample(_on_ground(pixels, valid), valid, tuple(shapes))
 
     def _cut_out(self, which: int, matrix: NDArray[np.float64]) -> _Cut:
         """The scene pixels that a matrix needs, and how much of the sample will be ground."""
@@ -265,6 +269,11 @@ class Crops(Dataset[Sample]):
         points = (_coarse(self.feeding.size) - inner[:, 2]) @ np.linalg.inv(inner[:, :2]).T
         x, y = points.astype(np.int64).T
         return _Cut(pixels, valid, matrix, inner, float(valid[y, x].mean()))
+
+
+def _on_ground(pixels: Pixels, valid: Flags) -> Pixels:
+    """Pixels (H, W, 3), black where they are not valid."""
+    return pixels if valid.all() else np.where(valid[..., None], pixels, 0)
 
 
 def _decoded_size(tile: Tile) -> int:

@@ -34,11 +34,12 @@ class Placed(NamedTuple):
 
 def shade(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     """The sample with one to three soft shadows of trees, clouds or walls."""
-    values = pixels.astype(np.float32)
+    out = pixels.copy()
     for _ in range(int(rng.integers(1, 4))):
         window, weight = _blob(pixels.shape[:2], rng, 15.0, 120.0, float(rng.uniform(0.5, 6)))
-        values[window] *= 1 - np.float32(rng.uniform(0.25, 0.65)) * weight[..., None]
-    return (values + 0.5).clip(0, 255).astype(np.uint8)
+        light = 1 - np.float32(rng.uniform(0.25, 0.65)) * weight[..., None]
+        out[window] = _rounded(out[window] * light)
+    return out
 
 
 def overgrow(
@@ -90,7 +91,7 @@ def paste(
     Returns:
         The pixels, and which buildings were put down where.
     """
-    values = pixels.astype(np.float32)
+    out = pixels.copy()
     taken, placed = list(boxes), list[Placed]()
     height, width = free.shape
     angle, dark = rng.uniform(0, 2 * math.pi), rng.uniform(0.2, 0.6)
@@ -102,11 +103,11 @@ def paste(
             dx, dy = _shift(x0, x1, width, rng), _shift(y0, y1, height, rng)
             box = (x0 + dx, y0 + dy, x1 + dx, y1 + dy)
             if _has_room(box, taken, free):
-                _put(values, donor, rings, (dx, dy), sun, dark)
+                _put(out, donor, rings, (dx, dy), sun, dark)
                 taken.append(box)
                 placed.append(Placed(int(number), (dx, dy)))
                 break
-    return (values + 0.5).clip(0, 255).astype(np.uint8), placed
+    return out, placed
 
 
 def lay(
@@ -129,7 +130,7 @@ def lay(
         outlines: shapes to cut, in pixels of either.
         rng: chance.
     """
-    values = pixels.astype(np.float32)
+    out = pixels.copy()
     height, width = free.shape
     for number in rng.permutation(len(outlines))[:MOST_LAID]:
         x0, y0, x1, y1 = bounds(outlines[number])
@@ -140,9 +141,9 @@ def lay(
             source, place = ((x0 + p, y0 + q, x1 + p, y1 + q) for p, q in ((u, v), (x, y)))
             if _has_room(source, (), donor[1]) and _has_room(place, boxes, free):
                 shape = tuple(ring + np.array([u, v]) for ring in outlines[number])
-                _put(values, donor[0], shape, (x - u, y - v), np.zeros(2), 0.0)
+                _put(out, donor[0], shape, (x - u, y - v), np.zeros(2), 0.0)
                 break
-    return (values + 0.5).clip(0, 255).astype(np.uint8)
+    return out
 
 
 def _shift(low: float, high: float, side: int, rng: np.random.Generator) -> int:
@@ -165,15 +166,15 @@ def _has_room(box: Box, taken: Sequence[Box], free: NDArray[np.bool_]) -> bool:
 
 
 def _put(
-    values: NDArray[np.float32],
+    out: Pixels,
     donor: Pixels,
     rings: Rings,
     shift: tuple[int, int],
     sun: NDArray[np.float64],
     dark: float,
 ) -> None:
-    """Draw one building and its shadow into `values`."""
-    height, width = values.shape[:2]
+    """Draw one building and its shadow into `out`."""
+    height, width = out.shape[:2]
     x0, y0, x1, y1 = bounds(rings)
     pad = math.ceil(LONGEST_SHADOW) + 2
     left, top = max(int(x0) + shift[0] - pad, 0), max(int(y0) + shift[1] - pad, 0)
@@ -186,10 +187,11 @@ def _put(
     move = np.array([shift[0] - left, shift[1] - top], dtype=float)
     roof = _soft(fill([ring + move for ring in rings], *size), SEAM)
     shadow = _soft(fill([ring + move + sun for ring in rings], *size), 1.0)
-    values[here] *= 1 - np.float32(dark) * shadow[..., None]
+    values = out[here] * (1 - np.float32(dark) * shadow[..., None])
     # What comes in at the other side lies outside the roof.
-    source = np.roll(donor, shift[::-1], axis=(0, 1))[here].astype(np.float32)
-    values[here] += (source - values[here]) * roof[..., None]
+    rows, columns = np.arange(top, low) - shift[1], np.arange(left, right) - shift[0]
+    source = donor.take(rows, axis=0, mode="wrap").take(columns, axis=1, mode="wrap")
+    out[here] = _rounded(values + (source - values) * roof[..., None])
 
 
 def _blob(
@@ -223,4 +225,8 @@ def _soft(mask: NDArray[np.bool_], radius: float) -> Weights:
 
 def _mixed(under: Pixels, over: Pixels, weight: Weights) -> Pixels:
     a, b = under.astype(np.float32), over.astype(np.float32)
-    return np.asarray((a + (b - a) * weight[..., None] + 0.5).clip(0, 255).astype(np.uint8))
+    return _rounded(a + (b - a) * weight[..., None])
+
+
+def _rounded(values: NDArray[np.float32]) -> Pixels:
+    return np.asarray((values + np.float32(0.5)).clip(0, 255).astype(np.uint8))
