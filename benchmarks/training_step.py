@@ -59,7 +59,8 @@ def main() -> None:
     crops = Crops(scenes, config.feeding)
     batches = [collate([crops[i] for i in range(k * size, k * size + size)]) for k in range(2)]
     module = new_module(config.network, "", config.codec, config.learning(0.1)).to(device)
-    optimiser = torch.optim.AdamW((p for p in module.parameters() if p.requires_grad), lr=1e-4)
+    learning = (p for p in module.parameters() if p.requires_grad)
+    optimiser = torch.optim.AdamW(learning, lr=1e-4, fused=device.type == "cuda")
     for rounds, waits in (("warm", True), ("parts", True), ("whole", False)):
         watch = Watch(device, waits)
         watch.lap()

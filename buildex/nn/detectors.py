@@ -61,9 +61,9 @@ class _Head(FCOSHead):  # type: ignore[misc]  # torchvision has no types
         parts: dict[str, Tensor] = super().compute_loss(
             targets, head_outputs, anchors, matched_idxs
         )
-        positive = sum(int((matched >= 0).sum()) for matched in matched_idxs)
+        positive = (torch.stack(matched_idxs) >= 0).sum().clamp(min=1)  # nobody waits for it
         floor = FEWEST_POSITIVE * len(matched_idxs)
-        parts["classification"] *= max(1, positive) / max(1, positive, floor)
+        parts["classification"] = parts["classification"] * positive / positive.clamp(min=floor)
         return parts
 
 
