@@ -40,7 +40,7 @@ TOWNS: Mapping[str, Sequence[str]] = {
 }
 NONE = "none"
 # Scene weights of rendered towns alone, as `make_model.py` names them.
-RENDERED = {"town-*": 1.0, "yards-*": 0.5, "terraces-*": 0.5, "*": 0.0}
+RENDERED = {"town-*": 1.0, "yards-*": 0.5, "terraces-*": 0.5, "roadsides-*": 0.5, "*": 0.0}
 
 
 def arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:

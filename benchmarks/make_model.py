@@ -54,6 +54,7 @@ RENDERED = (
     Towns("rendered", "town", range(1000, 1036), USUAL),
     Towns("yards", "yards", range(1036, 1054), ("barracks", "barracks", "walled")),
     Towns("terraces", "terraces", range(1054, 1072), ("terraces",)),
+    Towns("roadsides", "roadsides", range(1072, 1090), ("roadside",)),
 )
 
 

@@ -23,6 +23,10 @@ from buildex.rendering.decoys import KINDS, paint_decoys
 from buildex.rendering.houses import draw_house
 from buildex.rendering.layout import lay_out
 from buildex.rendering.light import Sun, draw_sun, jpeg_like, shadows
+from buildex.rendering.lorries import KINDS as VEHICLES
+from buildex.rendering.lorries import Frame, draw_vehicle, paint_vehicle
+from buildex.rendering.lots import paint_lots
+from buildex.rendering.markings import mark_roads
 from buildex.rendering.noise import NoiseBank
 from buildex.rendering.pavements import paint_pavements
 from buildex.rendering.plan import Plan
@@ -326,6 +330,68 @@ def test_cars_are_parked_in_yards_and_clear_of_houses():
     assert patch.height.max() > 1
     assert not patch.height[yard == 0].any()
     assert not patch.height[house > 0].any()
+
+
+def test_vehicles_stand_in_lots_and_clear_of_houses(monkeypatch):
+    monkeypatch.setattr("buildex.rendering.lots._court_in", lambda *_: None)
+    for _ in range(3):
+        kit, plan = car_park()
+        plan.lots, plan.pavements = plan.pavements, []
+        paint_lots(kit, plan)
+        patch = kit.canvas.whole
+        lot = patch.coverage((np.asarray(plan.lots[0].exterior.coords)[:-1],))
+        assert patch.height.max() > 1.5
+        assert not patch.height[lot == 0].any()
+        assert not patch.height[patch.coverage(plan.buildings[0].rings) > 0].any()
+
+
+@pytest.mark.parametrize("kind", VEHICLES)
+def test_a_vehicle_is_as_large_as_its_frame_and_stands(kind, monkeypatch):
+    monkeypatch.setattr("buildex.rendering.lorries.KINDS", {kind: 1.0})
+    for turn in (0.0, 0.7, 3.0):
+        kit, _ = car_park()
+        name, length, width = draw_vehicle(kit.rng)
+        assert name == kind
+        frame = Frame((15.0, 14.0), turn, length, width)
+        paint_vehicle(kit, kind, frame)
+        patch = kit.canvas.whole
+        within = patch.coverage((frame.box((0, length), (-width / 2, width / 2)),))
+        assert patch.color[within == 1].any(axis=-1).mean() > 0.9
+        assert not patch.color[within == 0].any()
+        assert 1 < patch.height.max() < 4
+
+
+def test_a_court_lies_flat_and_in_its_lot():
+    rng = np.random.default_rng(1)
+    kit = Kit(Canvas(400, 300, 0.1), draw_sun(rng), NoiseBank(rng), rng)
+    plan = Plan(40.0, 30.0, lots=[shapely.box(2, 3, 38, 27)])
+    flat = 0
+    for _ in range(12):  # whether a lot has a court is chance
+        kit.canvas.color[:], kit.canvas.height[:] = 0, 0
+        paint_lots(kit, plan)
+        patch = kit.canvas.whole
+        lot = patch.coverage((np.asarray(plan.lots[0].exterior.coords)[:-1],))
+        assert not patch.color[lot == 0].any()
+        flat += not patch.height.any()
+    assert 0 < flat < 12
+
+
+def test_lines_stay_on_their_road_and_usual_towns_have_none():
+    rng = np.random.default_rng(5)
+    for style in STYLES:
+        plan = lay_out((60.0, 60.0), STYLES[style], 1.0, np.random.default_rng(5))
+        assert any(road.marked for road in plan.roads) == (style == "roadside")
+        assert bool(plan.lots) == (style == "roadside")
+    plan = lay_out((100.0, 100.0), STYLES["roadside"], 1.0, np.random.default_rng(5))
+    kit = Kit(Canvas(1000, 1000, 0.1), draw_sun(rng), NoiseBank(rng), rng)
+    mark_roads(kit, plan)
+    patch = kit.canvas.whole
+    assert patch.color.any()
+    beds = shapely.union_all([r.line.buffer(r.width / 2 + 0.2) for r in plan.roads if r.marked])
+    rows, columns = np.nonzero(patch.color.any(axis=-1))
+    marks = shapely.points(patch.x[0, columns], patch.y[rows, 0])
+    shapely.prepare(beds)
+    assert shapely.contains(beds, marks).all()
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -46,6 +46,10 @@ def fill_block(
         plan.tilled += till(block, rng)
         _build_plots(plan, block, style, (500.0, 0.2), rng)
         return
+    if kind == "lot":
+        _build_plots(plan, block, style, (2 * style[0].plot, 0.4), rng)
+        plan.lots += [part for part in repaired(block.buffer(-0.5)) if part.area > SMALLEST]
+        return
     if kind == "rows":
         _build_rows(plan, block, style[0], rng)
         block = block.buffer(-13)

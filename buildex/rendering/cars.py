@@ -50,12 +50,12 @@ def _park(kit: Kit, plan: Plan, yard: shapely.Polygon) -> None:
         for slot in np.arange(-reach, reach, 2.6):
             x, y = middle + row * along + (slot + float(kit.rng.normal(0, 0.15))) * across
             place = shapely.Polygon(box_ring((x, y), (5.2, 2.2), turn))
-            free = yard.contains(place) and plan.fits(place, 0.4) and not _taken(kit, place)
+            free = yard.contains(place) and plan.fits(place, 0.4) and not is_taken(kit, place)
             if kit.rng.random() < full and free:
                 _paint_car(kit, (float(x), float(y)), turn + float(kit.rng.normal(0, 0.05)))
 
 
-def _taken(kit: Kit, place: shapely.Polygon) -> bool:
+def is_taken(kit: Kit, place: shapely.Polygon) -> bool:
     """Whether something stands there already: a lorry, a wall, another car."""
     patch = kit.canvas.patch(place.bounds)
     return patch is not None and bool((patch.height > 0.3).any())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -15,6 +16,7 @@ from buildex.rendering.canvas import OVERSAMPLING, Patch
 from buildex.rendering.noise import Field, resized, smoothstep
 from buildex.rendering.plan import Plan, Road, axis_of
 from buildex.rendering.roofs import Kit
+from buildex.rendering.shapes import Color
 from buildex.rendering.styles import Ground, Style
 from buildex.rendering.tillage import paint_tillage
 
@@ -25,6 +27,9 @@ FINE = 1 / OVERSAMPLING
 COARSE = 4
 # Roads are painted in windows of this many metres.
 WINDOW = 16.0
+CONCRETE: tuple[Color, ...] = (
+    (0.72, 0.68, 0.61), (0.66, 0.65, 0.62), (0.62, 0.58, 0.52), (0.76, 0.74, 0.70),
+)  # fmt: skip
 
 
 def paint_ground(kit: Kit, plan: Plan, ground: Ground, style: Style) -> None:
@@ -137,6 +142,8 @@ def _paint_yard(kit: Kit, polygon: shapely.Polygon, ground: Ground) -> None:
 def _paint_road(kit: Kit, road: Road, ground: Ground) -> None:
     """Asphalt with dusty edges, or a track with two ruts; window by window along the line."""
     place = float(kit.rng.integers(1000))
+    if road.marked:
+        ground = replace(ground, paving=CONCRETE[kit.rng.integers(len(CONCRETE))])
     low, high = kit.canvas.whole.x[0, 0], kit.canvas.whole.x[0, -1]
     top, bottom = kit.canvas.whole.y[0, 0], kit.canvas.whole.y[-1, 0]
     for x in np.arange(low, high, WINDOW):

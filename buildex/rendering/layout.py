@@ -51,7 +51,9 @@ def _roads(
             if rng.random() < 0.85:
                 width = float(rng.uniform(*style.road))
                 paved = bool(rng.random() < 0.25 + 0.08 * (width - 3))
-                roads.append(Road(shapely.LineString(_smooth(points)), width, paved))
+                marked = bool(style.marked and rng.random() < style.marked)
+                line = shapely.LineString(_smooth(points))
+                roads.append(Road(line, width, paved or marked, marked))
             position += style.spacing * float(rng.uniform(0.6, 1.6))
     return roads
 

@@ -23,10 +23,11 @@ PAVED: tuple[Color, ...] = (
 def paint_pavements(kit: Kit, plan: Plan) -> None:
     """Paint all paved yards of a town."""
     for yard in plan.pavements:
-        _pave(kit, yard)
+        pave(kit, yard)
 
 
-def _pave(kit: Kit, yard: shapely.Polygon) -> None:
+def pave(kit: Kit, yard: shapely.Polygon) -> None:
+    """Slabs, concrete or asphalt, with sand on them here and there."""
     patch = kit.canvas.patch(yard.bounds)
     if patch is None:
         return

@@ -18,11 +18,12 @@ CELL = 10.0
 
 @dataclass(frozen=True)
 class Road:
-    """A road, from edge to edge of the town."""
+    """A road, from edge to edge of the town; a marked one is of slabs, with lines on them."""
 
     line: shapely.LineString
     width: float
     paved: bool
+    marked: bool = False
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class Plan:
     tilled: list[shapely.Polygon] = field(default_factory=list)
     yards: list[shapely.Polygon] = field(default_factory=list)
     pavements: list[shapely.Polygon] = field(default_factory=list)
+    lots: list[shapely.Polygon] = field(default_factory=list)
     walls: list[shapely.LineString] = field(default_factory=list)
     trees: list[Tree] = field(default_factory=list)
     _cells: dict[tuple[int, int], list[int]] = field(default_factory=dict)

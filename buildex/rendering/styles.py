@@ -19,7 +19,7 @@ class Style:
         road: width of a road in metres, least and most.
         plot: area of a plot in square metres.
         blocks: what blocks hold, by weight: `rows`, `plots`, `sheds`, `compound`, `field`,
-            `ranges`, `tilled`.
+            `ranges`, `tilled`, `lot`.
         built: share of the plots with a house.
         jitter: how far houses turn away from their block's axis, in radians.
         roofs: roof materials by weight.
@@ -29,6 +29,7 @@ class Style:
         green: how much of the ground is grown over, 0..1.
         paved: share of plots and yards that are paved all over.
         levels: share of the concrete houses on plots whose roof lies at several heights.
+        marked: share of the roads that are of concrete slabs, with lines on them.
     """
 
     spacing: float
@@ -44,6 +45,7 @@ class Style:
     green: float
     paved: float = 0.0
     levels: float = 0.0
+    marked: float = 0.0
 
 
 STYLES: Mapping[str, Style] = {
@@ -82,6 +84,11 @@ STYLES: Mapping[str, Style] = {
     "terraces": Style(
         52, (2, 5), 240, {"tilled": 6, "plots": 4, "rows": 0.7, "ranges": 0.5}, 0.75, 0.15,
         {"metal": 2, "painted": 2, "rusty": 1}, 0.65, 4, 22, 0.65, paved=0.2, levels=0.7,
+    ),
+    "roadside": Style(
+        46, (4, 11), 190, {"lot": 6, "plots": 4, "rows": 2, "ranges": 1.5, "field": 0.5},
+        0.85, 0.08, {"metal": 3, "painted": 2, "rusty": 2}, 0.45, 3, 22, 0.4,
+        paved=0.25, levels=0.4, marked=0.6,
     ),
 }  # fmt: skip
 USUAL = ("village", "suburb", "town", "bazaar", "camp", "estate")  # what a seed chooses among

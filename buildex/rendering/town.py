@@ -31,6 +31,8 @@ from buildex.rendering.decoys import paint_decoys
 from buildex.rendering.ground import paint_ground
 from buildex.rendering.layout import lay_out
 from buildex.rendering.light import draw_camera, draw_sun, lit, photographed, shadows
+from buildex.rendering.lots import paint_lots
+from buildex.rendering.markings import mark_roads
 from buildex.rendering.noise import NoiseBank
 from buildex.rendering.pavements import paint_pavements
 from buildex.rendering.plan import Plan
@@ -47,7 +49,17 @@ DENSEST = 10.0  # how closely houses may be asked to stand
 FILES = ("mosaic.tif", "buildings.geojson", "aoi.geojson")
 
 StyleName = Literal[
-    "any", "village", "suburb", "town", "bazaar", "camp", "estate", "barracks", "walled", "terraces"
+    "any",
+    "village",
+    "suburb",
+    "town",
+    "bazaar",
+    "camp",
+    "estate",
+    "barracks",
+    "walled",
+    "terraces",
+    "roadside",
 ]
 
 
@@ -161,11 +173,13 @@ def _paint(kit: Kit, plan: Plan, style: Style) -> None:
     ground = draw_ground(kit.rng)
     hectares = plan.width * plan.height / 1e4
     paint_ground(kit, plan, ground, style)
+    mark_roads(kit, plan)
     paint_pavements(kit, plan)
     paint_decoys(kit, plan, ground, int(kit.rng.poisson(DECOYS * hectares)))
     paint_walls(kit, plan)
     paint_rubble(kit, plan, int(kit.rng.poisson(10 * hectares)))
     paint_litter(kit, plan, int(kit.rng.poisson(140 * hectares + 3 * len(plan.buildings))))
+    paint_lots(kit, plan)
     paint_cars(kit, plan)
     for building in plan.buildings:
         paint_building(kit, building)
