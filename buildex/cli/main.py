@@ -67,7 +67,8 @@ class LazyGroup(click.Group):
 def main() -> None:
     """Building footprints from drone mosaics.
 
-    Exit codes: 0 done; 1 could not do it; 2 wrong usage; 3 ran well and the answer is no.
+    Exit codes: 0 done; 1 could not do it; 2 wrong usage; 3 ran well and the answer is no;
+    130 interrupted.
     """
 
 

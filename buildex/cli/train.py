@@ -51,7 +51,8 @@ def command(
     own settings unless others are given.
     """
     base = dict(PRESETS[preset]) if preset else {}
-    if options["resume"] and (output / SETTINGS).is_file():
+    asked = read_toml(config_file) if config_file is not None else {}
+    if (options["resume"] or asked.get("resume")) and (output / SETTINGS).is_file():
         base = {**read_toml(output / SETTINGS), **base}
     given = {**options, "datasets": datasets, "output": output}
     config = collect(TrainConfig, given, config_file, base)

@@ -85,6 +85,15 @@ def test_a_file_counts_more_than_the_settings_of_a_run_that_goes_on(trained, tmp
     assert (now["steps"], now["encoder"], now["size"]) == (6, SMALLEST, 96)
 
 
+def test_a_file_can_ask_to_go_on(trained, tmp_path):
+    folder, _ = trained
+    file = tmp_path / "on.toml"
+    file.write_text("resume = true\nsteps = 8\n")
+    done = run("-o", folder, "--config", file)
+    assert done.exit_code == 0, done.output
+    assert read_toml(folder / "config.toml")["encoder"] == SMALLEST
+
+
 def test_a_run_that_is_there_is_refused_in_one_line(dataset, trained):
     folder, _ = trained
     done = run(dataset, "-o", folder, *TINY)
