@@ -9,10 +9,11 @@ WORK/third/model; what its scores mean is measured and written into its card by
 a GPU that others shared, the second somewhat over an hour on two CPU cores, the third six minutes
 on a GPU by itself; where there is none, the first takes hours, the third a day.
 
-Of the rendered towns, `terraces` are for `left_out_training.py` and `--further`, which goes on with
-stages that were tried and not released: from the second (docs/decisions/0015) on what its network,
-calibrated on validation, sees in a town without labels, and on towns with yards in passing
-(WORK/yards-run/model); from the third (docs/decisions/0018) on terraces (WORK/terraces-run/model).
+Of the rendered towns, `terraces` and `roadsides` are for `left_out_training.py`, `terraces` for
+`--further`, too, which goes on with stages that were tried and not released: from the second
+(docs/decisions/0015) on what its network, calibrated on validation, sees in a town without labels,
+and on towns with yards in passing (WORK/yards-run/model); from the third (docs/decisions/0018) on
+terraces (WORK/terraces-run/model).
 """
 
 from __future__ import annotations

@@ -251,9 +251,9 @@ def _files(mosaics: Sequence[str | Path], labels: Labels, config: TileConfig) ->
         labels = ()
     elif isinstance(labels, str | Path):
         labels = (labels,)
-    if catalog and (mosaics or labels):
+    if catalog and (mosaics or labels or config.name):
         raise ConfigError(
-            "`--stac` brings its own mosaics and labels", hint="give one or the other"
+            "`--stac` brings its own mosaics, labels and names", hint="give one or the other"
         )
     return paired(
         [scene.mosaic for scene in catalog] or [str(path) for path in mosaics],

@@ -13,12 +13,14 @@ imported when training starts, because they take seconds.
 from __future__ import annotations
 
 import dataclasses
+import errno
 import math
 import os
 import shutil
 import subprocess
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from importlib.metadata import version
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
     from buildex.nn.fitting import Fitted
 
 Tell = Callable[[str], None]
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # the disk takes no more
 SHELLS = ("bash", "interactive")  # jobs of SLURM whose processes Lightning starts itself
 SETTINGS, CHECKPOINTS, MODEL = "config.toml", "checkpoints", "model"
 # All of a run but its settings, which it is known by beside any of the last three.
@@ -138,7 +141,8 @@ def train(
     if not len(loaders.tiles):
         tell(f"no dataset has tiles of the split `{VAL}`: the last network will be exported")
     checkpoints = Checkpoints(config.output / CHECKPOINTS, beside, checkpoint is not None)
-    fitted = fit(module, loaders, config.loop, checkpoints, track, tell)
+    with _told_of_full_disks(config.output):
+        fitted = fit(module, loaders, config.loop, checkpoints, track, tell)
     model = config.output / MODEL
     if first:
         provenance = {"hardware": made_on, **_provenance(config, datasets, fitted, ancestors)}
@@ -146,6 +150,24 @@ def train(
         if config.graphs:
             _write_graphs(model, tell)
     return TrainReport(config.output, model, fitted.steps, fitted.hours, fitted.best)
+
+
+@contextmanager
+def _told_of_full_disks(run: Path) -> Iterator[None]:
+    """Word what the system says of a disk that takes no more; checkpoints word it themselves.
+
+    Raises:
+        OutputError: in the place of such an OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise OutputError(
+            f"`{run}` cannot be written: {error.strerror}",
+            hint="make room, then go on with `--resume`",
+        ) from error
 
 
 def _write_graphs(model: Path, tell: Tell) -> None:
@@ -197,10 +219,11 @@ def check_run(config: TrainConfig) -> Path | None:
                 f"`{run}` has no checkpoint to go on from",
                 hint="begin it anew, without `--resume`, with `--overwrite`",
             )
-        if not zipfile.is_zipfile(last):
-            raise TrainingError(
-                f"`{last}` is damaged", hint="copy it again, or begin anew with `--overwrite`"
-            )
+        for kept in (last, last.with_name(BEST)):
+            if kept.is_file() and not zipfile.is_zipfile(kept):
+                raise TrainingError(
+                    f"`{kept}` is damaged", hint="copy it again, or begin anew with `--overwrite`"
+                )
         _check_same_make(config)
         return last
     if first_process(config.devices) and run.exists() and (not run.is_dir() or any(run.iterdir())):
@@ -255,7 +278,7 @@ def _check_same_make(config: TrainConfig) -> None:
         return
     begun = from_table(TrainConfig, read_toml(settings), f"`{settings}`")
     for name in MAKE:
-        was, now = getattr(begun, name), getattr(config, name)
+        was, now = (getattr(one.network, name, getattr(one, name)) for one in (begun, config))
         if was != now:
             raise TrainingError(
                 f"`{config.output}` was begun with {name} = {was}, and is to go on with {now}",

@@ -10,12 +10,13 @@ import pytest
 import rasterio
 import shapely
 from scipy import ndimage
+from shapely import affinity
 
 from buildex.errors import ConfigError, OutputError
 from buildex.geo.footprints import to_polygon
 from buildex.geo.rings import fill, signed_area
 from buildex.io.vector import read_footprints
-from buildex.rendering import RenderConfig, RenderedTown, render_town, write_town
+from buildex.rendering import RenderConfig, RenderedTown, lots, render_town, write_town
 from buildex.rendering.blocks import fill_block
 from buildex.rendering.canvas import Canvas
 from buildex.rendering.cars import paint_cars
@@ -29,7 +30,7 @@ from buildex.rendering.lots import paint_lots
 from buildex.rendering.markings import mark_roads
 from buildex.rendering.noise import NoiseBank
 from buildex.rendering.pavements import paint_pavements
-from buildex.rendering.plan import Plan
+from buildex.rendering.plan import Plan, Road
 from buildex.rendering.plots import extent, till
 from buildex.rendering.roofs import Kit
 from buildex.rendering.shapes import Material, RoofSpec, assembled
@@ -37,6 +38,7 @@ from buildex.rendering.styles import STYLES, USUAL, draw_ground
 from buildex.rendering.tillage import CROPS, paint_tillage
 from buildex.rendering.town import DENSEST, StyleName
 
+CONCRETE = Material("concrete", (0.6, 0.6, 0.6), 0.0, 0.0)
 SMALL = RenderConfig(seed=1, width=40.0, height=30.0, style="town")
 
 
@@ -299,12 +301,11 @@ def test_usual_towns_are_not_paved_all_over():
         assert not plan.pavements
 
 
-def car_park() -> tuple[Kit, Plan]:
+def car_park(seed: int = 2) -> tuple[Kit, Plan]:
     """A yard of 24 x 18 m with a house in its middle, on a canvas of 30 x 30 m."""
-    rng = np.random.default_rng(2)
+    rng = np.random.default_rng(seed)
     plan = Plan(30.0, 30.0, pavements=[shapely.box(3, 6, 27, 24)])
-    roof = RoofSpec("flat", 3.0, 0.0, Material("concrete", (0.6, 0.6, 0.6), 0.0, 0.0))
-    plan.add(assembled([(10, 10, 18, 20)], roof))
+    plan.add(assembled([(10, 10, 18, 20)], RoofSpec("flat", 3.0, 0.0, CONCRETE)))
     return Kit(Canvas(300, 300, 0.1), draw_sun(rng), NoiseBank(rng), rng), plan
 
 
@@ -332,24 +333,54 @@ def test_cars_are_parked_in_yards_and_clear_of_houses():
     assert not patch.height[house > 0].any()
 
 
-def test_vehicles_stand_in_lots_and_clear_of_houses(monkeypatch):
+@pytest.mark.parametrize("seed", range(4))
+def test_vehicles_stand_in_lots_and_beside_roads_clear_of_houses(seed, monkeypatch):
     monkeypatch.setattr("buildex.rendering.lots._court_in", lambda *_: None)
-    for _ in range(3):
-        kit, plan = car_park()
-        plan.lots, plan.pavements = plan.pavements, []
-        paint_lots(kit, plan)
-        patch = kit.canvas.whole
-        lot = patch.coverage((np.asarray(plan.lots[0].exterior.coords)[:-1],))
-        assert patch.height.max() > 1.5
-        assert not patch.height[lot == 0].any()
-        assert not patch.height[patch.coverage(plan.buildings[0].rings) > 0].any()
+    kit, plan = car_park(seed)
+    plan.lots, plan.pavements = plan.pavements, []
+    road = Road(shapely.LineString([(0, 3), (30, 3)]), 4.0, paved=True)
+    plan.roads = [road] * 40
+    paint_lots(kit, plan)
+    patch = kit.canvas.whole
+    place = shapely.union_all([plan.lots[0], road.line.buffer(12)])
+    lot = patch.coverage((np.asarray(plan.lots[0].exterior.coords)[:-1],))
+    assert patch.height[lot > 0].max() > 1.5
+    assert patch.height[(lot == 0) & (patch.y < 6)].max() > 1
+    rows, columns = np.nonzero(patch.height)
+    shapely.prepare(place)
+    assert shapely.contains_xy(place, patch.x[0, columns], patch.y[rows, 0]).all()
+    assert not patch.height[patch.coverage(plan.buildings[0].rings) > 0].any()
+
+
+@pytest.mark.parametrize("turn", [0.0, 0.8])
+def test_a_row_has_as_many_vehicles_as_there_is_room_for(turn, monkeypatch):
+    drawn = []
+
+    def paint(kit, kind, frame):
+        drawn.append(frame)
+        paint_vehicle(kit, kind, frame)
+
+    monkeypatch.setattr("buildex.rendering.lots.paint_vehicle", paint)
+    kit, _ = car_park()
+    lot = affinity.rotate(shapely.box(-80, -80, 80, 80), turn, use_radians=True)
+    plan = Plan(30.0, 30.0, lots=[lot])
+    monkeypatch.setattr("buildex.rendering.lots._point_in", lambda *_: (15.0, 15.0))
+    monkeypatch.setattr("buildex.rendering.lots.axis_of", lambda _: turn)
+    counts = []
+    for _ in range(30):
+        kit.canvas.height[:] = 0
+        drawn.clear()
+        lots._paint_row(kit, plan, lot)
+        counts.append(len(drawn))
+    assert min(counts) >= 2
+    assert max(counts) == 8
 
 
 @pytest.mark.parametrize("kind", VEHICLES)
 def test_a_vehicle_is_as_large_as_its_frame_and_stands(kind, monkeypatch):
     monkeypatch.setattr("buildex.rendering.lorries.KINDS", {kind: 1.0})
     for turn in (0.0, 0.7, 3.0):
-        kit, _ = car_park()
+        kit, _ = car_park(int(10 * turn))
         name, length, width = draw_vehicle(kit.rng)
         assert name == kind
         frame = Frame((15.0, 14.0), turn, length, width)
@@ -361,19 +392,24 @@ def test_a_vehicle_is_as_large_as_its_frame_and_stands(kind, monkeypatch):
         assert 1 < patch.height.max() < 4
 
 
-def test_a_court_lies_flat_and_in_its_lot():
+@pytest.mark.parametrize(("wide", "court"), [(36.0, 28.0), (22.0, 14.0), (13.0, 0.0)])
+def test_a_court_lies_flat_in_its_lot_whole_half_or_not_at_all(wide, court, monkeypatch):
+    monkeypatch.setattr("buildex.rendering.lots.COURTS", 1.0)
     rng = np.random.default_rng(1)
     kit = Kit(Canvas(400, 300, 0.1), draw_sun(rng), NoiseBank(rng), rng)
-    plan = Plan(40.0, 30.0, lots=[shapely.box(2, 3, 38, 27)])
-    flat = 0
-    for _ in range(12):  # whether a lot has a court is chance
+    plan = Plan(40.0, 30.0, lots=[shapely.box(2, 3, 2 + wide, 26)])
+    for _ in range(4):
         kit.canvas.color[:], kit.canvas.height[:] = 0, 0
+        found = lots._court_in(kit, plan, plan.lots[0])
+        assert (found[0].length if found else 0.0) == court
         paint_lots(kit, plan)
         patch = kit.canvas.whole
         lot = patch.coverage((np.asarray(plan.lots[0].exterior.coords)[:-1],))
         assert not patch.color[lot == 0].any()
-        flat += not patch.height.any()
-    assert 0 < flat < 12
+        assert patch.color[lot == 1].any()
+        assert patch.height.any() == (not court)
+    plan.add(assembled([(10, 8, 16, 20)], RoofSpec("flat", 3.0, 0.0, CONCRETE)))
+    assert lots._court_in(kit, plan, plan.lots[0]) is None
 
 
 def test_lines_stay_on_their_road_and_usual_towns_have_none():

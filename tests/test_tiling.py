@@ -411,6 +411,24 @@ def test_the_index_tells_where_all_came_from(scene, tmp_path):
     assert set(table["files"]) == set(contents(tmp_path / "out")) - {"dataset.json"}
 
 
+def test_labels_in_several_files_are_known_by_all_of_them(scene, tmp_path):
+    shapes = tmp_path / "labels.shp"
+    geopandas.read_file(labels_of(scene)).to_file(shapes)
+    before = scenes._sha256(str(shapes))
+    assert before == scenes._sha256(str(shapes))
+    columns = shapes.with_suffix(".dbf")
+    columns.write_bytes(columns.read_bytes()[:-3] + b"xyz")
+    assert scenes._sha256(str(shapes)) != before
+    folder = tmp_path / "labels.gdb"
+    folder.mkdir()
+    (folder / "a").write_bytes(b"1")
+    first = scenes._sha256(str(folder))
+    (folder / "b").write_bytes(b"2")
+    assert None not in (before, first)
+    assert scenes._sha256(str(folder)) != first
+    assert scenes._sha256("https://example.org/labels.geojson") is None
+
+
 def write_grey(folder: Path) -> Path:
     bands = np.full((1, 50, 50), 99, np.uint8)
     with rasterio.open(folder / "mosaic.tif") as file:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import math
 import os
@@ -255,12 +256,13 @@ def test_settings_given_when_a_run_goes_on_stay_with_it(dataset, tmp_path):
     assert (now["steps"], now["lr"], now["scene_weights"]["scene-train"]) == (4, 1e-5, 2.0)
 
 
-def test_a_damaged_checkpoint_is_told(dataset, trained, tmp_path):
+@pytest.mark.parametrize("name", ["last.ckpt", "best.ckpt"])
+def test_a_damaged_checkpoint_is_told(dataset, trained, tmp_path, name):
     settings, report, _ = trained
     shutil.copytree(report.run, tmp_path / "run")
-    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
-    last.write_bytes(last.read_bytes()[:10_000])
-    with pytest.raises(TrainingError, match="is damaged"):
+    kept = tmp_path / "run" / "checkpoints" / name
+    kept.write_bytes(kept.read_bytes()[:10_000])
+    with pytest.raises(TrainingError, match=rf"{name}` is damaged"):
         train(dataclasses.replace(settings, output=tmp_path / "run", resume=True))
 
 
@@ -276,6 +278,29 @@ def test_a_run_does_not_go_on_as_another_make(dataset, trained, other):
     with pytest.raises(TrainingError, match=rf"was begun with {next(iter(other))} = "):
         train(dataclasses.replace(settings, resume=True, **other))
     assert (report.model / "model.toml").is_file()
+
+
+def test_a_default_that_is_named_makes_no_other_make(dataset, trained):
+    settings, report, _ = trained
+    named = dataclasses.replace(settings, resume=True, corners=settings.network.corners)
+    assert settings.corners is None
+    assert named.corners is not None
+    assert check_run(named) == report.run / "checkpoints" / "last.ckpt"
+
+
+def test_a_disk_that_takes_no_more_is_told_in_one_line(dataset, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("buildex.nn.history._append", full)
+    with pytest.raises(OutputError, match="No space left on device"):
+        train(config(dataset, tmp_path / "run", steps=2))
+
+
+@pytest.mark.parametrize("wrong", [{"margin": -0.5}, {"spread": math.nan}, {"spread": 0.0}])
+def test_frames_and_bumps_that_could_teach_nothing_are_refused(wrong):
+    with pytest.raises(ConfigError, match=next(iter(wrong))):
+        TrainConfig(**wrong)
 
 
 def test_a_best_network_of_an_older_version_is_replaced(dataset, trained, tmp_path):

@@ -24,6 +24,8 @@ from buildex.io.layer_names import parted
 from buildex.io.raster import Mosaic
 from buildex.io.vector import RepairCounts, read_area, read_labels
 
+SHAPEFILE = (".shp", ".shx", ".dbf", ".prj", ".cpg")  # in which its outlines and columns lie
+
 
 class SceneFiles(NamedTuple):
     """The files of one scene; `name` is None where the mosaic's path gives it."""
@@ -254,12 +256,22 @@ def _info(files: SceneFiles, scene: Scene) -> dict[str, Any]:
 
 
 def _sha256(path: str) -> str | None:
-    """The hash of a local file; None for what lies elsewhere."""
-    file = Path(parted(path)[0])
-    if not file.is_file():
-        return None
-    state = file.stat()
-    return _hashed(file, state.st_size, state.st_mtime_ns)
+    """The hash of a local file; of several, as a Shapefile's or a folder's, of all their hashes.
+
+    None for what lies elsewhere.
+    """
+    place = Path(parted(path)[0])
+    if place.is_dir():
+        files = sorted(file for file in place.rglob("*") if file.is_file())
+    elif place.suffix.lower() == ".shp":
+        files = [file for part in SHAPEFILE if (file := place.with_suffix(part)).is_file()]
+    else:
+        files = [place] if place.is_file() else []
+    states = [(file, file.stat()) for file in files]
+    hashes = [_hashed(file, state.st_size, state.st_mtime_ns) for file, state in states]
+    if len(hashes) < 2:
+        return next(iter(hashes), None)
+    return hashlib.sha256("\n".join(hashes).encode()).hexdigest()
 
 
 @lru_cache

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from buildex.geo.boxes import PixelBox
-from buildex.geo.rings import Rings, area, bounds, clip, fill, transformed
+from buildex.geo.rings import Rings, area, bounds, clip, fill, signed_area, transformed
 from buildex.nn.augment import draw_matrix, recolour, warp
 from buildex.nn.clutter import lay, overgrow, paste, shade
 from buildex.nn.device import memory
@@ -135,11 +135,20 @@ def visible(rings: Rings, width: int, height: int) -> Shape | None:
     return Shape(shown, tuple(flags for _, flags in kept))
 
 
+def with_area(rings: Rings) -> Rings:
+    """A building without holes that have no area; empty where it has none itself."""
+    if signed_area(rings[0]) == 0:
+        return ()
+    return (rings[0], *(hole for hole in rings[1:] if signed_area(hole) != 0))
+
+
 class SceneTruth:
     """The buildings of a scene, ready to be looked up by place."""
 
     def __init__(self, scene: Scene, split: str) -> None:
-        self.rings = [building.rings for building in scene.buildings(split)]
+        self.rings = [
+            rings for building in scene.buildings(split) if (rings := with_area(building.rings))
+        ]
         self.boxes = np.array([bounds(rings) for rings in self.rings]).reshape(-1, 4)
 
     def shapes(self, box: PixelBox, matrix: NDArray[np.float64], valid: Flags) -> list[Shape]:

@@ -39,6 +39,8 @@ RANGES: dict[str, tuple[float, float]] = {  # least and most
     **dict.fromkeys(("mask_weight", "polygon_weight", "dice"), (0, 1000)),
     **dict.fromkeys(("encoder_lr", "light", "degrade"), (0, 10)),
     "weight_decay": (0, 1),
+    "margin": (0, 2),
+    "spread": (0.001, 1),
 }
 # What decides which weights there are, and which of them learn how: a run cannot change it.
 MAKE = (

@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from buildex.card import CARD, WEIGHTS, ModelCard, card_text, read_card
-from buildex.errors import ModelError
+from buildex.errors import ModelError, OutputError
 from buildex.nn.network import Network, new_network
 from buildex.nn.unet import UNet
 
@@ -20,7 +20,11 @@ CHOICES = ("score", "overlap", "detections", "proposals", "proposal_overlap")
 
 
 def save_model(network: Network | UNet, card: ModelCard, folder: Path) -> None:
-    """Write a model folder; files that are there already are replaced."""
+    """Write a model folder; files that are there already are replaced.
+
+    Raises:
+        OutputError: if it cannot be written; nothing half-written is left.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     state = {
         name: (value.half() if value.is_floating_point() else value).contiguous().cpu()
@@ -28,13 +32,20 @@ def save_model(network: Network | UNet, card: ModelCard, folder: Path) -> None:
     }
     mean, std = tuple(network.mean.flatten().tolist()), tuple(network.std.flatten().tolist())
     weights, text = folder / f".{WEIGHTS}.part", folder / f".{CARD}.part"
-    save_file(state, weights)
-    text.write_text(card_text(replace(card, mean=mean, std=std)), encoding="utf-8")
-    shutil.copymode(text, weights)  # safetensors hides its files from others
-    for graph in folder.glob("*.onnx"):  # of the weights that were here before
-        graph.unlink()
-    weights.replace(folder / WEIGHTS)
-    text.replace(folder / CARD)
+    try:
+        save_file(state, weights)
+        text.write_text(card_text(replace(card, mean=mean, std=std)), encoding="utf-8")
+        shutil.copymode(text, weights)  # safetensors hides its files from others
+        for graph in folder.glob("*.onnx"):  # of the weights that were here before
+            graph.unlink()
+        weights.replace(folder / WEIGHTS)
+        text.replace(folder / CARD)
+    except (OSError, SafetensorError) as error:  # safetensors words a full disk in its own way
+        for part in (weights, text):
+            part.unlink(missing_ok=True)
+        raise OutputError(
+            f"`{folder}` cannot be written: {error}", hint="make room, then go on with `--resume`"
+        ) from error
 
 
 def load_model(folder: Path) -> tuple[Network | UNet, ModelCard]:

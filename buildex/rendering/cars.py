@@ -7,7 +7,7 @@ import math
 import numpy as np
 import shapely
 
-from buildex.rendering.clutter import box_ring, paint_object
+from buildex.rendering.clutter import box_ring, paint_object, stands_on
 from buildex.rendering.plan import Plan, Road, axis_of
 from buildex.rendering.roofs import Kit
 from buildex.rendering.shapes import Color
@@ -24,17 +24,28 @@ def paint_cars(kit: Kit, plan: Plan) -> None:
         if road.width < 3.5:
             continue
         for _ in range(int(kit.rng.poisson(road.line.length / 45))):
-            _paint_car(kit, *_roadside(kit, road))
+            center, angle = _roadside(kit, road)
+            place = shapely.Polygon(box_ring(center, (5.0, 1.9), angle))
+            if not (plan.lots and stands_on(kit, place)):  # lorries stand beside roads there
+                _paint_car(kit, center, angle)
     for yard in plan.pavements:
         _park(kit, plan, yard)
 
 
 def _roadside(kit: Kit, road: Road) -> tuple[tuple[float, float], float]:
     """A place beside a road, and its direction."""
-    at = kit.rng.uniform(0, road.line.length - 1)
-    a, b = road.line.interpolate(at), road.line.interpolate(at + 1)
-    angle = math.atan2(b.y - a.y, b.x - a.x) + float(kit.rng.normal(0, 0.06))
+    at = float(kit.rng.uniform(0, max(road.line.length - 1, 0)))
+    lean = float(kit.rng.normal(0, 0.06))
     side = float(kit.rng.choice([-1, 1])) * (road.width / 2 - 1.0)
+    return along_road(road, at, side, lean)
+
+
+def along_road(
+    road: Road, at: float, side: float, lean: float = 0.0
+) -> tuple[tuple[float, float], float]:
+    """The place `at` metres along a road and `side` off its middle, and a direction there."""
+    a, b = road.line.interpolate(at), road.line.interpolate(at + 1)
+    angle = math.atan2(b.y - a.y, b.x - a.x) + lean
     return (a.x - math.sin(angle) * side, a.y + math.cos(angle) * side), angle
 
 
@@ -50,13 +61,13 @@ def _park(kit: Kit, plan: Plan, yard: shapely.Polygon) -> None:
         for slot in np.arange(-reach, reach, 2.6):
             x, y = middle + row * along + (slot + float(kit.rng.normal(0, 0.15))) * across
             place = shapely.Polygon(box_ring((x, y), (5.2, 2.2), turn))
-            free = yard.contains(place) and plan.fits(place, 0.4) and not is_taken(kit, place)
+            free = yard.contains(place) and plan.fits(place, 0.4) and not _taken(kit, place)
             if kit.rng.random() < full and free:
                 _paint_car(kit, (float(x), float(y)), turn + float(kit.rng.normal(0, 0.05)))
 
 
-def is_taken(kit: Kit, place: shapely.Polygon) -> bool:
-    """Whether something stands there already: a lorry, a wall, another car."""
+def _taken(kit: Kit, place: shapely.Polygon) -> bool:
+    """Whether something stands there or close by, in the box around it."""
     patch = kit.canvas.patch(place.bounds)
     return patch is not None and bool((patch.height > 0.3).any())
 

@@ -47,6 +47,15 @@ def paint_object(kit: Kit, ring: Ring, color: Color, top: float) -> None:
     patch.height[alpha >= 0.5] += np.float32(top)
 
 
+def stands_on(kit: Kit, ground: shapely.Polygon) -> bool:
+    """Whether something stands on a piece of ground: a lorry, a wall, another car."""
+    patch = kit.canvas.patch(ground.bounds)
+    if patch is None:
+        return False
+    within = patch.coverage(to_rings(ground)) > 0
+    return bool((patch.height[within] > 0.3).any())
+
+
 def paint_walls(kit: Kit, plan: Plan) -> None:
     """Walls and hedges round plots, with gaps for gates."""
     for line in plan.walls:

@@ -66,23 +66,23 @@ class Frame:
         return self.box((start + inset, end - inset), (-half, half))
 
 
-def draw_vehicle(rng: np.random.Generator, width: float | None = None) -> tuple[str, float, float]:
-    """A kind, and its length and width in metres; a row may ask for one width."""
+def draw_vehicle(rng: np.random.Generator) -> tuple[str, float, float]:
+    """A kind, and its length and width in metres."""
     kind = pick(KINDS, rng)
-    low, high = {"tipper": (5.2, 9), "sheeted": (6, 12), "box": (5.5, 11), "bus": (7, 12)}.get(
-        kind, (4.4, 6)
-    )
-    broad = float(rng.uniform(1.8, 2.1) if kind == "van" else rng.uniform(2.2, 2.6))
-    return kind, float(rng.uniform(low, high)), broad if width is None else width
+    length = {
+        "tipper": (5.2, 9), "sheeted": (6, 12), "box": (5.5, 11), "bus": (7, 12), "van": (4.4, 6),
+    }[kind]  # fmt: skip
+    width = (1.8, 2.1) if kind == "van" else (2.2, 2.6)
+    return kind, float(rng.uniform(*length)), float(rng.uniform(*width))
 
 
-def paint_vehicle(kit: Kit, kind: str, vehicle: Frame) -> None:
+def paint_vehicle(kit: Kit, kind: str, frame: Frame) -> None:
     """Paint one that stands on the ground."""
     painters: Mapping[str, Callable[[Kit, Frame], None]] = {
         "tipper": _paint_tipper, "sheeted": _paint_sheeted, "box": _paint_box, "bus": _paint_bus,
         "van": _paint_van,
     }  # fmt: skip
-    painters[kind](kit, vehicle)
+    painters[kind](kit, frame)
 
 
 def _one(kit: Kit, colors: tuple[Color, ...], spread: float = 0.15) -> Color:
@@ -95,83 +95,81 @@ def _one(kit: Kit, colors: tuple[Color, ...], spread: float = 0.15) -> Color:
     return red, green, blue
 
 
-def _paint_cab(kit: Kit, vehicle: Frame, height: float) -> float:
+def _paint_cab(kit: Kit, frame: Frame, height: float) -> float:
     """A cab with its windscreen; where it ends."""
     long = float(kit.rng.uniform(1.5, 2.2))
     color = _one(kit, CABS)
-    paint_object(kit, vehicle.piece(0, long), color, height)
-    paint_object(kit, vehicle.piece(0.05, 0.45, 0.02), GLASS, -0.3)
+    paint_object(kit, frame.piece(0, long), color, height)
+    paint_object(kit, frame.piece(0.05, 0.45, 0.02), GLASS, -0.3)
     if kit.rng.random() < 0.5:  # a deflector, a rack
-        paint_object(kit, vehicle.piece(0.7, long - 0.2, 0.2), _one(kit, CABS), 0.2)
+        paint_object(kit, frame.piece(0.7, long - 0.2, 0.2), _one(kit, CABS), 0.2)
     return long
 
 
-def _paint_tipper(kit: Kit, vehicle: Frame) -> None:
+def _paint_tipper(kit: Kit, frame: Frame) -> None:
     """An open bed, empty or loaded, between low walls."""
     height = float(kit.rng.uniform(1.8, 2.6))
-    start = _paint_cab(kit, vehicle, height) + 0.15
-    paint_object(kit, vehicle.piece(start, vehicle.length), _one(kit, BEDS), height * 0.85)
+    start = _paint_cab(kit, frame, height) + 0.15
+    paint_object(kit, frame.piece(start, frame.length), _one(kit, BEDS), height * 0.85)
     wall = float(kit.rng.uniform(0.08, 0.18))
     load = _one(kit, LOADS, 0.25)
-    paint_object(
-        kit, vehicle.piece(start, vehicle.length, wall), load, -float(kit.rng.uniform(0.1, 1))
-    )
+    paint_object(kit, frame.piece(start, frame.length, wall), load, -float(kit.rng.uniform(0.1, 1)))
     if kit.rng.random() < 0.6:
-        _paint_ribs(kit, vehicle, (start + wall, vehicle.length - wall), load)
+        _paint_ribs(kit, frame, (start + wall, frame.length - wall), load)
 
 
-def _paint_sheeted(kit: Kit, vehicle: Frame) -> None:
+def _paint_sheeted(kit: Kit, frame: Frame) -> None:
     """A bed under a sheet, with hoops that show through it."""
     height = float(kit.rng.uniform(2.2, 3.2))
-    start = _paint_cab(kit, vehicle, height - 0.4) + 0.1
+    start = _paint_cab(kit, frame, height - 0.4) + 0.1
     color = _one(kit, SHEETS, 0.25)
-    paint_object(kit, vehicle.piece(start, vehicle.length), color, height)
+    paint_object(kit, frame.piece(start, frame.length), color, height)
     if kit.rng.random() < 0.7:
-        _paint_ribs(kit, vehicle, (start, vehicle.length), color)
+        _paint_ribs(kit, frame, (start, frame.length), color)
 
 
-def _paint_box(kit: Kit, vehicle: Frame) -> None:
+def _paint_box(kit: Kit, frame: Frame) -> None:
     """A container or a box body."""
     height = float(kit.rng.uniform(2.4, 3.6))
-    start = _paint_cab(kit, vehicle, height - 0.8) + float(kit.rng.uniform(0.05, 0.5))
+    start = _paint_cab(kit, frame, height - 0.8) + float(kit.rng.uniform(0.05, 0.5))
     color = _one(kit, ROOFS)
-    paint_object(kit, vehicle.piece(start, vehicle.length), color, height)
+    paint_object(kit, frame.piece(start, frame.length), color, height)
     if kit.rng.random() < 0.4:
-        _paint_ribs(kit, vehicle, (start, vehicle.length), color)
+        _paint_ribs(kit, frame, (start, frame.length), color)
 
 
-def _paint_bus(kit: Kit, vehicle: Frame) -> None:
+def _paint_bus(kit: Kit, frame: Frame) -> None:
     """One long roof with hatches, and a stripe or a rack."""
     height = float(kit.rng.uniform(2.6, 3.2))
-    paint_object(kit, vehicle.piece(0, vehicle.length), _one(kit, ROOFS), height)
-    paint_object(kit, vehicle.piece(0, 0.3, 0.02), GLASS, -0.4)
+    paint_object(kit, frame.piece(0, frame.length), _one(kit, ROOFS), height)
+    paint_object(kit, frame.piece(0, 0.3, 0.02), GLASS, -0.4)
     if kit.rng.random() < 0.5:
-        half = vehicle.width / 2 * float(kit.rng.uniform(0.3, 0.7))
+        half = frame.width / 2 * float(kit.rng.uniform(0.3, 0.7))
         paint_object(
-            kit, vehicle.box((0.6, vehicle.length - 0.3), (-half, half)), _one(kit, ROOFS), 0.05
+            kit, frame.box((0.6, frame.length - 0.3), (-half, half)), _one(kit, ROOFS), 0.05
         )
-    for at in np.arange(1.5, vehicle.length - 1.5, float(kit.rng.uniform(1.8, 3.5))):
+    for at in np.arange(1.5, frame.length - 1.5, float(kit.rng.uniform(1.8, 3.5))):
         if kit.rng.random() < 0.7:
-            hatch = vehicle.box((float(at), float(at) + 0.8), (-0.4, 0.4))
+            hatch = frame.box((float(at), float(at) + 0.8), (-0.4, 0.4))
             paint_object(kit, hatch, _one(kit, LOADS + ROOFS[:2]), 0.15)
 
 
-def _paint_van(kit: Kit, vehicle: Frame) -> None:
+def _paint_van(kit: Kit, frame: Frame) -> None:
     """A van, or a pickup whose bed is open."""
     color = _one(kit, CABS + ROOFS)
-    paint_object(kit, vehicle.piece(0, vehicle.length), color, 1.0)
-    paint_object(
-        kit, vehicle.piece(0.9, vehicle.length if kit.rng.random() < 0.6 else 2.6, 0.06), color, 0.8
-    )
-    paint_object(kit, vehicle.piece(0.9, 1.5, 0.1), GLASS, -0.2)
-    if kit.rng.random() < 0.4:
-        paint_object(kit, vehicle.piece(2.7, vehicle.length, 0.12), _one(kit, LOADS), -0.4)
+    pickup = kit.rng.random() < 0.4
+    roof = 2.6 if pickup else frame.length
+    paint_object(kit, frame.piece(0, frame.length), color, 1.0)
+    paint_object(kit, frame.piece(0.9, roof, 0.06), color, 0.8)
+    paint_object(kit, frame.piece(0.9, 1.5, 0.1), GLASS, -0.2)
+    if pickup:
+        paint_object(kit, frame.piece(2.7, frame.length, 0.12), _one(kit, LOADS), -0.4)
 
 
-def _paint_ribs(kit: Kit, vehicle: Frame, along: tuple[float, float], color: Color) -> None:
+def _paint_ribs(kit: Kit, frame: Frame, along: tuple[float, float], color: Color) -> None:
     """Ribs across a bed or a sheet, lighter or darker than it."""
     tone = float(kit.rng.choice([0.65, 0.8, 1.25]))
     red, green, blue = (min(1.0, tone * v) for v in color)
     for at in np.arange(along[0] + 0.3, along[1] - 0.1, float(kit.rng.uniform(0.45, 1.2))):
-        rib = vehicle.piece(float(at), float(at) + 0.09)
+        rib = frame.piece(float(at), float(at) + 0.09)
         paint_object(kit, rib, (red, green, blue), 0.03)

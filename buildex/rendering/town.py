@@ -31,7 +31,7 @@ from buildex.rendering.decoys import paint_decoys
 from buildex.rendering.ground import paint_ground
 from buildex.rendering.layout import lay_out
 from buildex.rendering.light import draw_camera, draw_sun, lit, photographed, shadows
-from buildex.rendering.lots import paint_lots
+from buildex.rendering.lots import paint_lots, pave_lots
 from buildex.rendering.markings import mark_roads
 from buildex.rendering.noise import NoiseBank
 from buildex.rendering.pavements import paint_pavements
@@ -174,6 +174,7 @@ def _paint(kit: Kit, plan: Plan, style: Style) -> None:
     hectares = plan.width * plan.height / 1e4
     paint_ground(kit, plan, ground, style)
     mark_roads(kit, plan)
+    pave_lots(kit, plan)
     paint_pavements(kit, plan)
     paint_decoys(kit, plan, ground, int(kit.rng.poisson(DECOYS * hectares)))
     paint_walls(kit, plan)

@@ -1,12 +1,23 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from buildex.geo.rings import boundary_distances, fill, transformed
-from buildex.nn.augment import NO_AUGMENT, Augment, _colours, draw_matrix, recolour, warp
+from buildex.nn.augment import (
+    GREY,
+    NO_AUGMENT,
+    REPAINTED,
+    Augment,
+    _colours,
+    draw_matrix,
+    recolour,
+    warp,
+)
 from tests.nn.made import painted, rings_of
 
 SIDE, SIZE = 96, 128
@@ -83,6 +94,45 @@ def test_each_change_of_colour_changes_pixels_and_keeps_their_shape(strong):
     assert not np.array_equal(image, pixels)
     assert np.abs(image.astype(int) - pixels).mean() < 90
     assert np.array_equal(pixels, before)
+
+
+def test_light_and_haze_are_what_their_formulas_say():
+    pixels = painted(SIDE)
+    for seed in range(12):
+        light = Augment(light=1.5, haze=0.5, blur=0, noise=0, jpeg=0)
+        found = recolour(pixels, np.random.default_rng(seed), light)
+        assert np.abs(found - relit(pixels, np.random.default_rng(seed), light)).max() < 6
+
+
+def relit(pixels, rng, augment):
+    """The same in floats: a table for each channel, a matrix around the mean, a veil."""
+    brightness, contrast, gamma, saturation = rng.uniform(-1, 1, 4) * augment.light
+    gain = np.exp(0.25 * brightness + rng.uniform(-0.12, 0.12, 3) * augment.light)
+    values = (pixels / 255 * gain).clip(1e-4, 1) ** np.exp(0.25 * gamma)
+    chroma = np.exp(0.4 * saturation)
+    if rng.random() < GREY * augment.light:
+        chroma *= rng.uniform(0, 0.5)
+    angle = rng.normal(0, 0.12 * augment.light)
+    if rng.random() < REPAINTED * augment.light:
+        angle = rng.uniform(-np.pi, np.pi)
+    middle = values[::4, ::4].mean()
+    values = (values - middle) @ (np.exp(0.35 * contrast) * _colours(chroma, angle)) + middle
+    if rng.random() < augment.haze:
+        veil = rng.uniform(0.6, 1.0, 3)
+        values += (veil - values) * rng.uniform(0.05, 0.35)
+    return (values * 255).clip(0, 255)
+
+
+def test_noise_is_as_strong_as_it_says_and_has_no_tint():
+    grey = np.full((128, 128, 3), 128, np.uint8)
+    spread = []
+    for seed in range(20):
+        noisy = recolour(grey, np.random.default_rng(seed), dataclasses.replace(PURE, noise=1.0))
+        off = noisy.astype(float) - grey
+        assert np.abs(off.mean(axis=(0, 1))).max() < 0.3
+        spread.append(off.std() / 255)
+    assert 0.004 < min(spread) < 0.012
+    assert 0.02 < max(spread) < 0.031
 
 
 def test_colours_turn_around_grey_and_fade_towards_it():

@@ -17,6 +17,7 @@ from buildex.nn.batch import (
     collate,
     covering_box,
     visible,
+    with_area,
 )
 from buildex.nn.settings import Feeding
 from tests.nn.made import HOUSES, PaintedScene, rings_of
@@ -125,6 +126,15 @@ def test_a_corner_on_the_sample_s_very_edge_can_be_looked_up():
     truth = SceneTruth(PaintedScene(houses=[SQUARE]), "train")
     shapes = truth.shapes(PixelBox(0, 0, 60, 60), UNMOVED, np.ones((60, 60), bool))
     assert shapes[0].corners[0].all()
+
+
+def test_a_line_is_no_building_and_no_hole():
+    line = [[10.0, 10.0], [20.0, 20.0], [30.0, 30.0]]
+    truth = SceneTruth(PaintedScene(houses=[SQUARE, line]), "train")
+    assert len(truth.rings) == 1
+    square, hole = (np.array(ring, dtype=float) for ring in (SQUARE, line))
+    assert [len(ring) for ring in with_area((square, hole))] == [4]
+    assert with_area((hole, square)) == ()
 
 
 @pytest.mark.parametrize(("width", "there"), [(41, False), (42, False), (44, True), (96, True)])

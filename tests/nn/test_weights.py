@@ -5,9 +5,10 @@ from dataclasses import replace
 import pytest
 import timm
 import torch
+from safetensors import SafetensorError
 
 from buildex.card import CARD, WEIGHTS, ModelCard, card_text, read_card
-from buildex.errors import ModelError
+from buildex.errors import ModelError, OutputError
 from buildex.geo.keypoints import RoiCodec
 from buildex.io.zoo import find_model
 from buildex.nn.network import Network
@@ -31,6 +32,17 @@ def network():
 def folder(network, tmp_path):
     save_model(network, CARD_SAID, tmp_path / "model")
     return tmp_path / "model"
+
+
+def test_weights_that_cannot_be_written_leave_nothing_behind(network, tmp_path, monkeypatch):
+    def full(_, path):
+        path.write_bytes(b"half")
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("buildex.nn.weights.save_file", full)
+    with pytest.raises(OutputError, match="No space left"):
+        save_model(network, CARD_SAID, tmp_path / "model")
+    assert not list((tmp_path / "model").iterdir())
 
 
 def answers(network):
