@@ -47,6 +47,20 @@ def check_file(path: str | Path, overwrite: bool = False) -> None:
     _check_closed(Path(path))
 
 
+def check_named(path: str | Path) -> None:
+    """Make sure that GDAL's vector side takes a path as it is: it reads `!` and `;` otherwise.
+
+    Raises:
+        OutputError: if not; another file would be written, or none.
+    """
+    path = Path(path)
+    if "!" in str(path.absolute()) or ";" in path.name:
+        raise OutputError(
+            f"`{path}` has a `!` or `;` in its path, which GDAL takes for something else",
+            hint="write to a folder and a name without",
+        )
+
+
 def check_apart(output: str | Path, *others: str | Path | None) -> None:
     """Make sure that an output is none of the files that the same run reads or writes.
 
@@ -66,8 +80,13 @@ def check_apart(output: str | Path, *others: str | Path | None) -> None:
 def clear_beside(path: Path) -> None:
     """Remove what a killed program left of writing beside `path`; nobody may write there now."""
     path = path.absolute()
-    for folder in path.parent.glob(f".{glob.escape(path.name)}-*"):
+    for folder in path.parent.glob(f"{glob.escape(_prefix(path))}{'[a-z0-9_]' * 8}"):
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _prefix(path: Path) -> str:
+    """What the folders beside a path are called, but for the eight letters of `mkdtemp`."""
+    return f".{path.name}.buildex-"
 
 
 @contextmanager
@@ -83,7 +102,7 @@ def beside(path: Path) -> Iterator[Path]:
     path = path.absolute()
     folder: Path | None = None
     try:
-        folder = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+        folder = Path(tempfile.mkdtemp(prefix=_prefix(path), dir=path.parent))
         yield folder / path.name
         files = sorted(folder.iterdir(), key=lambda file: (file.name == path.name, file.name))
         for file in files:

@@ -58,13 +58,20 @@ def check_output(path: str | Path, overwrite: bool = False) -> None:
             f"`{path.name}` names no known vector format",
             hint=f"use one of the extensions {', '.join(DRIVERS)}",
         )
+    output.check_named(path)
     for file in (path, *_sidecars(path)):
         output.check_file(file, overwrite)
 
 
 def layer_crs(path: str | Path, crs: str) -> str:
-    """The CRS in which a layer is written: EPSG:4326 for GeoJSON (RFC 7946), else the given."""
-    return systems.WGS84 if Path(path).suffix.lower() == ".geojson" else crs
+    """The CRS in which a layer is written: EPSG:4326 for GeoJSON (RFC 7946), else the given.
+
+    A Shapefile cannot say how a CRS with TOWGS84 is shifted, by hundreds of metres: it gets
+    EPSG:4326 then.
+    """
+    suffix = Path(path).suffix.lower()
+    unsaid = suffix == ".shp" and systems.parsed(crs).is_bound
+    return systems.WGS84 if suffix == ".geojson" or unsaid else crs
 
 
 def to_batch(footprints: Footprints) -> pa.RecordBatch:

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import rasterio
+import rasterio.env
 from numpy.typing import NDArray
 from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
@@ -44,6 +45,8 @@ MAX_SOURCE_SIDE = 2048  # source pixels that one block may need along a side
 MAX_BEND = 0.02  # pixels by which a block may miss its place
 CACHED_BLOCKS = 64
 CACHE_MB = 256
+STRIPS_MB = 2048  # that GDAL may keep of a mosaic in strips, of which a tile needs whole rows
+PASSING = (".aux.xml", ".ovr")  # files beside a mosaic that programs make as they please
 FINEST = 64  # times as fine as its own pixels a mosaic is read, at most
 
 
@@ -181,10 +184,19 @@ class Mosaic:
             "name": Path(self.path).name,
             "bytes": None if about is None else about.st_size,
             "time": None if about is None else about.st_mtime_ns,
+            "parts": self._parts(),
             "crs": own.crs,
             "transform": list(own.transform)[:6],
             "size": [own.width, own.height],
         }
+
+    def _parts(self) -> list[list[Any]]:
+        """Name, size and time of the other local files that it is made of: a VRT's, a mask."""
+        with opened(self.path) as dataset:
+            names = sorted(set(dataset.files) - {self.path})
+        files = [Path(name) for name in names if not name.endswith(PASSING)]
+        states = [(file, file.stat()) for file in files if file.is_file()]
+        return [[file.name, state.st_size, state.st_mtime_ns] for file, state in states]
 
     def ground_map(self) -> GroundMap | None:
         """Where there may be ground, if a coarse overview tells it."""
@@ -244,10 +256,28 @@ class Mosaic:
         image = np.moveaxis(self.stretch(colours), 0, 2) * valid[..., None]
         return np.ascontiguousarray(image), valid
 
+    def _make_room(self) -> None:
+        """Let GDAL keep the rows of strips that the next tile needs again, where they fit.
+
+        With less room the strips of one tile push out each other's, and all are decoded anew for
+        every tile, at many times the cost. What the user has set stays.
+        """
+        data = self._dataset
+        in_strips = data.block_shapes[0][1] >= data.width
+        if not in_strips or "GDAL_CACHEMAX" in os.environ or not rasterio.env.hasenv():
+            return
+        own = self._source.grid
+        rows = 2.1 * self._block * self.grid.gsd / (own.gsd * ground_unit(own, self.grid.crs))
+        pixel = sum(np.dtype(kind).itemsize for kind in data.dtypes)
+        needed = math.ceil(min(rows, data.height) * data.width * pixel / 2**20)
+        if CACHE_MB < needed <= STRIPS_MB:
+            rasterio.env.setenv(GDAL_CACHEMAX=needed * 2**20)
+
     def _values(self, box: PixelBox) -> tuple[NDArray[np.float32], Mask]:
         """Source values (3, h, w), 0 where not known, and which pixels are known (h, w)."""
         if self._dataset is None:
             self._dataset = opened(self.path, self._source.overview)
+            self._make_room()
         window = Window(box.x0, box.y0, box.width, box.height)
         try:
             values = self._dataset.read(self._source.bands, window=window).astype(np.float32)

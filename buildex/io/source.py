@@ -27,6 +27,8 @@ SAMPLE_SIDE = 1024
 WHOLE_SIDE = 8192  # pixels: of what is larger only spots are sampled
 SPOT = 64  # pixels along the side of one
 CLIPPED_PERCENT = 0.5
+LEAST = 1e-4  # metres; no camera sees less
+SEAM = 100.0  # pixels off their place from which coordinates are past the edge of their world
 BEYOND = 1e-6  # degrees past the 180th meridian that are rounding
 
 
@@ -106,6 +108,12 @@ def describe(path: str, gsd: float, crs: str | None) -> Source:
         center = outline.mean(axis=0)
         metric = systems.metric(full.crs, (float(center[0]), float(center[1])))
         native = full.gsd * ground_unit(full, metric)
+        if native < LEAST:
+            raise RasterError(
+                f"`{path}` has pixels of {native:.2g} m: its coordinates look like degrees",
+                hint="name the CRS that they are in, such as `--crs EPSG:4326`",
+            )
+        _check_seam(full, outline, path)
         overview, grid = _overview(dataset, full, gsd / native)
         return Source(
             path=path,
@@ -183,6 +191,22 @@ def _grid(dataset: Any, path: str, crs: str | None) -> Grid:
             hint="bring it to metres with `gdalwarp -t_srs`: UTM zone 1 is EPSG:32601, south 32701",
         )
     return grid
+
+
+def _check_seam(grid: Grid, outline: NDArray[np.float64], path: str) -> None:
+    """Whether all of a mosaic lies in the world of its CRS: web mercator ends at 180 degrees.
+
+    Raises:
+        RasterError: if not; what lies beyond would be taken for ground on the other side.
+    """
+    there = systems.reprojected(outline, grid.crs, systems.WGS84)
+    back = systems.reprojected(there, systems.WGS84, grid.crs)
+    off = np.abs(back - outline).max(axis=1)
+    if (off[np.isfinite(off)] > SEAM * grid.gsd).any():
+        raise RasterError(
+            f"`{path}` reaches beyond the 180th meridian, or where its CRS has no place",
+            hint="bring it to metres with `gdalwarp -t_srs`: UTM zone 1 is EPSG:32601, south 32701",
+        )
 
 
 def _rgb_bands(dataset: Any, path: str) -> tuple[int, ...]:

@@ -66,6 +66,7 @@ def check_layers(path: Path, overwrite: bool = False) -> None:
     """
     if path.suffix.lower() != ".gpkg":
         raise VectorError(f"`{path.name}` is no GeoPackage", hint="use the extension .gpkg")
+    output.check_named(path)
     output.check_file(path, overwrite)
 
 

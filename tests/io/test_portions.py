@@ -10,8 +10,9 @@ import pyogrio
 import pytest
 import shapely
 
-from buildex.errors import OutputError
-from buildex.io.output import check_file
+from buildex.errors import OutputError, VectorError
+from buildex.io.crs import reprojected
+from buildex.io.output import check_file, clear_beside
 from buildex.io.portions import (
     DRIVERS,
     SIDECARS,
@@ -161,3 +162,41 @@ def test_what_a_viewer_left_empty_beside_a_layer_goes_with_it(tmp_path):
     (tmp_path / "x.gpkg-shm").write_bytes(b"\0" * 32768)
     write_footprints(layer, houses(), overwrite=True)
     assert [file.name for file in tmp_path.iterdir()] == ["x.gpkg"]
+
+
+@pytest.mark.parametrize("name", ["a!1.gpkg", "a;b.fgb", "URGENT!/a.gpkg"])
+def test_a_path_that_gdal_would_read_otherwise_is_refused_before_the_work(tmp_path, name):
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    with pytest.raises(OutputError, match="`!` or `;`"):
+        check_output(path)
+    path.write_bytes(b"")
+    with pytest.raises(VectorError, match="`!` or `;`"):
+        read_footprints(path)
+
+
+def test_a_shapefile_lies_where_it_is_though_its_system_is_shifted(tmp_path):
+    shifted = "+proj=utm +zone=37 +south +ellps=clrk80 +towgs84=-160,-6,-302 +type=crs"
+    made = houses()
+    moved = made.moved(made.polygons, shifted)
+    for suffix in (".shp", ".gpkg"):
+        write_footprints(tmp_path / f"x{suffix}", moved)
+    here, there = (in_degrees(tmp_path / f"x{suffix}") for suffix in (".shp", ".gpkg"))
+    assert shapely.hausdorff_distance(here, there).max() < 1e-6
+
+
+def in_degrees(path):
+    found, _ = read_footprints(path)
+    return shapely.transform(
+        found.polygons, lambda points: reprojected(points, found.crs, "EPSG:4326")
+    )
+
+
+def test_what_is_cleared_beside_an_output_is_its_own(tmp_path):
+    mine, theirs = tmp_path / ".x.gpkg-original", tmp_path / ".x.gpkg.buildex-ab_12cd3"
+    for folder in (mine, theirs):
+        folder.mkdir()
+        (folder / "file").write_bytes(b"1")
+    clear_beside(tmp_path / "x.gpkg")
+    assert (mine / "file").is_file()
+    assert not theirs.exists()

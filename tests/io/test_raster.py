@@ -4,6 +4,8 @@ import numpy as np
 import pyproj
 import pytest
 import rasterio
+import rasterio.env
+import rasterio.shutil
 import shapely
 from affine import Affine
 from hypothesis import given, settings
@@ -602,3 +604,55 @@ def test_bounds_in_degrees_may_lie_on_both_sides_of_the_180th_meridian(tmp_path,
     assert (end < west) == (east == -15)
     assert (end - west) % 360 == pytest.approx(30 / 111_320 / np.cos(np.radians(17)), rel=0.05)
     assert top - south == pytest.approx(30 / 110_600, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("tiled", "said", "kept"), [(False, None, 9), (True, None, 1), (False, "3", 3)]
+)
+def test_the_cache_holds_the_rows_of_strips_unless_it_is_set(
+    tmp_path, monkeypatch, tiled, said, kept
+):
+    monkeypatch.setattr(raster, "CACHE_MB", 1)
+    place = transform_of(0.05)
+    options = {"tiled": True, "blockxsize": 256, "blockysize": 256} if tiled else {}
+    path = tmp_path / "wide.tif"
+    write_raster(path, np.full((3, 1500, 2000), 90, np.uint8), place, **options)
+    with rasterio.Env(), raster.small_cache():
+        if said is not None:
+            monkeypatch.setenv("GDAL_CACHEMAX", said)
+            rasterio.env.setenv(GDAL_CACHEMAX=int(said) * 2**20)
+        with Mosaic.open(path) as mosaic:
+            mosaic.read(MIDDLE)
+        assert rasterio.env.getenv()["GDAL_CACHEMAX"] == kept * 2**20
+
+
+def test_a_vrt_is_another_mosaic_when_what_it_is_made_of_changes(tmp_path, plain):
+    vrt = tmp_path / "whole.vrt"
+    rasterio.shutil.copy(plain, vrt, driver="VRT")
+    with Mosaic.open(vrt) as mosaic:
+        before = mosaic.identity
+        (tmp_path / "plain.tif.aux.xml").write_text("<PAMDataset/>")
+        assert mosaic.identity == before
+    transform = transform_of(0.05)
+    write_raster(plain, as_bytes(picture(transform, 520, 400))[::-1], transform, compress="lzw")
+    with Mosaic.open(vrt) as mosaic:
+        assert mosaic.identity != before
+
+
+def test_degrees_that_are_called_metres_are_told(tmp_path):
+    place = Affine(1e-6, 0, 36.8, 0, -1e-6, -1.28)
+    path = write_raster(tmp_path / "degrees.tif", np.full((3, 70, 90), 9, np.uint8), place)
+    with pytest.raises(RasterError, match="look like degrees"):
+        Mosaic.open(path)
+
+
+@pytest.mark.parametrize(("west", "there"), [(20_037_400.0, True), (20_037_463.0, False)])
+def test_a_mosaic_beyond_the_edge_of_web_mercator_is_told(tmp_path, west, there):
+    place = Affine(0.1, 0, west, 0, -0.1, -1_900_000.0)
+    bands = np.full((3, 70, 900), 9, np.uint8)
+    path = write_raster(tmp_path / "fiji.tif", bands, place, crs="EPSG:3857")
+    if there:
+        Mosaic.open(path).close()
+        return
+    with pytest.raises(RasterError, match="180th meridian"):
+        Mosaic.open(path)
