@@ -77,11 +77,6 @@ def read_table(
     if "://" not in name and not name.startswith("/vsi") and not Path(name).exists():
         raise VectorError(f"no file `{name}`", hint="check the path")
     local = not name.startswith("/vsi") and "://" not in name
-    if local and ("!" in name or ";" in Path(name).name):
-        raise VectorError(
-            f"`{name}` has a `!` or `;` in its path, which GDAL takes for something else",
-            hint="rename it, or call it by a path without",
-        )
     if name.endswith((*osm.PBF, ".osm")) or (
         local and (name.endswith(osm.XML) or osm.is_overpass(name))
     ):
@@ -92,6 +87,11 @@ def read_table(
         return _parquet(name, crs, windows)
     if name.endswith(CSV):
         return _csv(name, crs or systems.WGS84, windows)
+    if local and ("!" in name or ";" in Path(name).name):
+        raise VectorError(
+            f"`{name}` has a `!` or `;` in its path, which GDAL takes for something else",
+            hint="rename it, or call it by a path without",
+        )
     return _gdal(name, layer, crs, windows, None if attributes else [])
 
 

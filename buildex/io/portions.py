@@ -58,7 +58,8 @@ def check_output(path: str | Path, overwrite: bool = False) -> None:
             f"`{path.name}` names no known vector format",
             hint=f"use one of the extensions {', '.join(DRIVERS)}",
         )
-    output.check_named(path)
+    if path.suffix.lower() != ".parquet":  # which GDAL does not write
+        output.check_named(path)
     for file in (path, *_sidecars(path)):
         output.check_file(file, overwrite)
 

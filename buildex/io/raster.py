@@ -55,13 +55,17 @@ def small_cache() -> Iterator[None]:
     """GDAL keeps no more than `CACHE_MB` of decoded blocks, unless `GDAL_CACHEMAX` is set.
 
     Its own rule is 5 % of the machine's memory, which is much, and on a large machine more
-    than all the rest.
+    than all the rest. Mosaics in strips that are being read have more, see `Mosaic`.
     """
     if "GDAL_CACHEMAX" in os.environ:
         yield
         return
-    with rasterio.Env(GDAL_CACHEMAX=CACHE_MB * 2**20):  # rasterio takes bytes
+    kept = max([CACHE_MB, *_in_strips.values()])
+    with rasterio.Env(GDAL_CACHEMAX=kept * 2**20):  # rasterio takes bytes
         yield
+
+
+_in_strips: dict[int, int] = {}  # MiB for the rows of each open mosaic in strips, by its `id`
 
 
 class Mosaic:
@@ -141,6 +145,7 @@ class Mosaic:
         if self._dataset is not None:
             self._dataset.close()
         self._dataset = None
+        _in_strips.pop(id(self), None)
         self._blocks.clear()
 
     def __enter__(self) -> Mosaic:
@@ -263,15 +268,16 @@ class Mosaic:
         every tile, at many times the cost. What the user has set stays.
         """
         data = self._dataset
-        in_strips = data.block_shapes[0][1] >= data.width
-        if not in_strips or "GDAL_CACHEMAX" in os.environ or not rasterio.env.hasenv():
+        if data.block_shapes[0][1] < data.width:
             return
         own = self._source.grid
         rows = 2.1 * self._block * self.grid.gsd / (own.gsd * ground_unit(own, self.grid.crs))
         pixel = sum(np.dtype(kind).itemsize for kind in data.dtypes)
         needed = math.ceil(min(rows, data.height) * data.width * pixel / 2**20)
         if CACHE_MB < needed <= STRIPS_MB:
-            rasterio.env.setenv(GDAL_CACHEMAX=needed * 2**20)
+            _in_strips[id(self)] = needed
+            if "GDAL_CACHEMAX" not in os.environ and rasterio.env.hasenv():
+                rasterio.env.setenv(GDAL_CACHEMAX=needed * 2**20)  # now, for all threads
 
     def _values(self, box: PixelBox) -> tuple[NDArray[np.float32], Mask]:
         """Source values (3, h, w), 0 where not known, and which pixels are known (h, w)."""

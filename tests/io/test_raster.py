@@ -617,13 +617,17 @@ def test_the_cache_holds_the_rows_of_strips_unless_it_is_set(
     options = {"tiled": True, "blockxsize": 256, "blockysize": 256} if tiled else {}
     path = tmp_path / "wide.tif"
     write_raster(path, np.full((3, 1500, 2000), 90, np.uint8), place, **options)
-    with rasterio.Env(), raster.small_cache():
-        if said is not None:
-            monkeypatch.setenv("GDAL_CACHEMAX", said)
-            rasterio.env.setenv(GDAL_CACHEMAX=int(said) * 2**20)
-        with Mosaic.open(path) as mosaic:
+    if said is not None:
+        monkeypatch.setenv("GDAL_CACHEMAX", said)
+    with rasterio.Env(GDAL_CACHEMAX=3 * 2**20), Mosaic.open(path) as mosaic:
+        with raster.small_cache():
             mosaic.read(MIDDLE)
-        assert rasterio.env.getenv()["GDAL_CACHEMAX"] == kept * 2**20
+            assert rasterio.env.getenv()["GDAL_CACHEMAX"] == kept * 2**20
+        with raster.small_cache():
+            assert rasterio.env.getenv()["GDAL_CACHEMAX"] == kept * 2**20
+        mosaic.close()
+        with raster.small_cache():
+            assert rasterio.env.getenv()["GDAL_CACHEMAX"] == (3 if said else 1) * 2**20
 
 
 def test_a_vrt_is_another_mosaic_when_what_it_is_made_of_changes(tmp_path, plain):
