@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 Ring = NDArray[np.float64]
 Rings = tuple[Ring, ...]
 Box = tuple[float, float, float, float]
+Columns = NDArray[np.int64]
 
 
 def opened(ring: NDArray[np.floating] | Sequence[Sequence[float]]) -> Ring:
@@ -85,27 +86,57 @@ def fill(rings: Sequence[Ring], height: int, width: int) -> NDArray[np.bool_]:
     """
     flips = np.zeros((height, width + 1), dtype=np.int32)
     for ring in rings:
-        if len(ring) < 3:
-            continue
-        start, end = ring, np.roll(ring, -1, axis=0)
-        low = np.minimum(start[:, 1], end[:, 1])
-        high = np.maximum(start[:, 1], end[:, 1])
-        # Row r is crossed when low <= r + 0.5 < high.
-        first = np.clip(np.ceil(low - 0.5), 0, height).astype(np.int64)
-        last = np.clip(np.ceil(high - 0.5), 0, height).astype(np.int64)
-        count = last - first
-        edge = np.repeat(np.arange(len(ring)), count)
-        if len(edge) == 0:
-            continue
-        offset = np.arange(len(edge)) - np.repeat(np.cumsum(count) - count, count)
-        row = first[edge] + offset
-        dy = end[edge, 1] - start[edge, 1]
-        t = (row + 0.5 - start[edge, 1]) / dy
-        x = start[edge, 0] + t * (end[edge, 0] - start[edge, 0])
-        column = np.clip(np.ceil(x - 0.5), 0, width).astype(np.int64)
-        np.add.at(flips, (row, column), 1)
+        if len(ring) >= 3:
+            _, row, column = _crossings(ring, np.concatenate((ring[1:], ring[:1])), height, width)
+            np.add.at(flips, (row, column), 1)
     inside: NDArray[np.bool_] = (np.cumsum(flips[:, :width], axis=1) & 1).astype(bool)
     return inside
+
+
+def fill_of_points(ring: Ring, height: int, width: int) -> tuple[Columns, Columns]:
+    """The pixels that each point of a ring adds to its fill or takes from it.
+
+    They are those of the triangle of the point and its two neighbours: without the point,
+    `fill` says the opposite of them and the same of all others. A row crosses two of a
+    triangle's edges or none, so it has one stretch of them. Exact, as every edge runs the
+    way in which `fill` sees it, with the point and without: the other way round, its columns
+    could differ by the last digit of a product.
+
+    Args:
+        ring: (V, 2), V > 3, of any shape.
+        height: rows.
+        width: columns.
+
+    Returns:
+        First column (V, height) of the stretch, and the one after its last: the same where
+        there is none.
+    """
+    before = np.concatenate((ring[-1:], ring[:-1]))
+    after = np.concatenate((ring[1:], ring[:1]))
+    start, end = np.concatenate((before, ring, before)), np.concatenate((ring, after, after))
+    edge, row, column = _crossings(start, end, height, width)
+    first = np.full((len(start), height), width)
+    last = np.zeros((len(start), height), dtype=np.int64)
+    first[edge, row] = last[edge, row] = column
+    last = last.reshape(3, len(ring), height).max(axis=0)
+    return np.minimum(first.reshape(3, len(ring), height).min(axis=0), last), last
+
+
+def _crossings(start: Ring, end: Ring, height: int, width: int) -> tuple[Columns, Columns, Columns]:
+    """Where edges (E, 2) cross the centre lines of rows: edge, row, first column to the right."""
+    low = np.minimum(start[:, 1], end[:, 1])
+    high = np.maximum(start[:, 1], end[:, 1])
+    # Row r is crossed when low <= r + 0.5 < high.
+    first = np.clip(np.ceil(low - 0.5), 0, height).astype(np.int64)
+    last = np.clip(np.ceil(high - 0.5), 0, height).astype(np.int64)
+    count = last - first
+    edge = np.repeat(np.arange(len(start)), count)
+    offset = np.arange(len(edge)) - np.repeat(np.cumsum(count) - count, count)
+    row = first[edge] + offset
+    dy = end[edge, 1] - start[edge, 1]
+    t = (row + 0.5 - start[edge, 1]) / dy
+    x = start[edge, 0] + t * (end[edge, 0] - start[edge, 0])
+    return edge, row, np.clip(np.ceil(x - 0.5), 0, width).astype(np.int64)
 
 
 def clip(ring: Ring, box: Box) -> tuple[Ring, NDArray[np.bool_]]:

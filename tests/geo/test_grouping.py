@@ -6,10 +6,10 @@ import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from buildex.geo.grouping import Grouping, group, polygons_of
+from buildex.geo.grouping import Grouping, _agreement, group, polygons_of
 from buildex.geo.instances import RoiMaps, no_instances
 from buildex.geo.keypoints import RoiCodec
-from buildex.geo.rings import bounds, is_simple, turning_angles
+from buildex.geo.rings import bounds, fill, is_simple, turning_angles
 from tests.geo.shapes import HOLE, L_SHAPE, SQUARE, buildings, same_polygon
 
 CODEC = RoiCodec()
@@ -71,6 +71,30 @@ def test_a_keypoint_of_the_neighbour_is_left_out():
     points = np.vstack([CODEC.to_cells(SQUARE, frame), [[1.0, 1.0]]])
     (ring,) = group(target.mask, points, np.ones(5))
     assert len(ring) == 4
+
+
+@settings(max_examples=80)
+@given(buildings(), st.integers(0, 10_000))
+def test_agreement_is_that_of_the_ring_and_of_each_ring_without_a_point(ring, seed):
+    rng = np.random.default_rng(seed)
+    mask = fill((ring,), 90, 100)
+    ring = (
+        ring[rng.permutation(len(ring))] if seed % 3 == 0 else ring + rng.normal(0, 5, ring.shape)
+    )
+
+    def iou(ring):
+        drawn = fill((ring,), *mask.shape)
+        return (drawn & mask).sum() / max((drawn | mask).sum(), 1)
+
+    now, without = _agreement(ring, mask)
+    assert now == iou(ring)
+    assert without.tolist() == [iou(np.delete(ring, k, axis=0)) for k in range(len(ring))]
+
+
+def test_nothing_does_not_agree_with_nothing():
+    now, without = _agreement(SQUARE + 500, np.zeros((20, 20), dtype=bool))
+    assert now == 0
+    assert without.tolist() == [0] * 4
 
 
 @settings(max_examples=80)

@@ -15,6 +15,7 @@ from buildex.geo.rings import (
     centroid,
     clip,
     fill,
+    fill_of_points,
     opened,
     oriented,
     segment_distances,
@@ -26,6 +27,11 @@ from tests.geo.shapes import HOLE, L_SHAPE, SQUARE, buildings, same_polygon
 
 COORDINATES = st.floats(-20, 120, allow_subnormal=False).map(lambda v: round(v, 3))
 POINTS = arrays(float, st.tuples(st.integers(3, 9), st.just(2)), elements=COORDINATES)
+CENTRES = arrays(
+    float,
+    st.tuples(st.integers(4, 9), st.just(2)),
+    elements=st.integers(-3, 12).map(lambda v: v + 0.5),
+)
 
 
 def far_from_edges(rings: tuple[np.ndarray, ...], size: int) -> np.ndarray:
@@ -126,6 +132,21 @@ def test_fill_of_what_lies_outside_or_is_no_polygon_is_empty():
     assert not fill((SQUARE - 500,), 60, 60).any()
     assert not fill((SQUARE[:2],), 60, 60).any()
     assert not fill((), 5, 5).any()
+
+
+@given(st.one_of(buildings(), POINTS.filter(lambda ring: len(ring) > 3), CENTRES))
+@settings(max_examples=200)
+def test_a_point_adds_to_the_fill_what_is_gone_without_it(ring):
+    whole, column = fill((ring,), 90, 80), np.arange(80)
+    for k, (first, last) in enumerate(zip(*fill_of_points(ring, 90, 80), strict=True)):
+        turned = (first[:, None] <= column) & (column < last[:, None])
+        assert np.array_equal(whole ^ turned, fill((np.delete(ring, k, axis=0),), 90, 80))
+
+
+def test_without_a_corner_the_half_of_a_square_on_its_side_of_the_diagonal_is_gone():
+    first, last = fill_of_points(np.array([[0.0, 0], [3, 0], [3, 3], [0, 3]]), 3, 4)
+    assert (last - first).tolist() == [[2, 1, 0], [3, 2, 1], [1, 2, 3], [0, 1, 2]]
+    assert first[1].tolist() == [0, 1, 2]
 
 
 @given(buildings(), COORDINATES, COORDINATES, st.floats(5, 80), st.floats(5, 80))
