@@ -109,12 +109,14 @@ def squared(polygons: Polygons, settings: Finishing, sure: Values | None = None)
     usual = settings.regularizing
     polygons = without_holes(polygons, settings.smallest_hole)
     polygons, origin = without_spurs(polygons, settings.narrowest, settings.smallest_part)
-    out = regularize(polygons, usual)
-    gentle = np.flatnonzero(sure[origin] >= SURE) if sure is not None else origin[:0]
-    if len(gentle) and settings.surest < usual.tolerance:
-        little = regularize(polygons[gentle], replace(usual, tolerance=settings.surest))
-        out.polygons[gentle], out.status[gentle] = little.polygons, little.status
-    return Squared(out.polygons, origin, out.status)
+    gentle = np.zeros(len(origin), dtype=bool)
+    if sure is not None and settings.surest < usual.tolerance:
+        gentle = sure[origin] >= SURE
+    out, status = polygons.copy(), np.empty(len(origin), dtype="U11")
+    for mine, how in ((~gentle, usual), (gentle, replace(usual, tolerance=settings.surest))):
+        done = regularize(polygons[mine], how)
+        out[mine], status[mine] = done.polygons, done.status
+    return Squared(out, origin, status)
 
 
 def described(walled: WallsResult, status: NDArray[np.str_], settings: Finishing) -> Finished:

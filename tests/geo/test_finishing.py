@@ -24,6 +24,13 @@ def test_a_small_step_goes_where_they_were_not():
     assert corners(0.2) == 4
 
 
+def test_each_outline_is_squared_once_as_its_own_corners_want():
+    two = object_array([STEPPED, shapely.affinity.translate(STEPPED, 50)])
+    for sure, counts in (((1.0, 0.2), [6, 4]), ((0.2, 1.0), [4, 6])):
+        done = finish(two, np.ones(2), SETTINGS, np.array(sure))
+        assert done.columns["n_vertices"].tolist() == counts
+
+
 def test_without_a_word_on_sureness_outlines_are_squared_as_usual():
     done = finish(object_array([STEPPED]), np.ones(1), SETTINGS)
     assert done.columns["n_vertices"].tolist() == [4]
