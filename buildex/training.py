@@ -13,14 +13,12 @@ imported when training starts, because they take seconds.
 from __future__ import annotations
 
 import dataclasses
-import errno
 import math
 import os
 import shutil
 import subprocess
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from importlib.metadata import version
@@ -32,7 +30,7 @@ from buildex.card import ModelCard, read_card
 from buildex.config import Track, from_table, read_toml, silent, to_toml
 from buildex.errors import ConfigError, ModelError, OutputError, TrainingError
 from buildex.io.dataset import Dataset, SceneTiles
-from buildex.io.output import beside, clear_beside
+from buildex.io.output import beside, clear_beside, told_of_full_disks
 from buildex.io.zoo import find_model
 from buildex.nn.recipe import MAKE, TrainConfig
 from buildex.nn.settings import (
@@ -50,7 +48,6 @@ if TYPE_CHECKING:
     from buildex.nn.fitting import Fitted
 
 Tell = Callable[[str], None]
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # the disk takes no more
 SHELLS = ("bash", "interactive")  # jobs of SLURM whose processes Lightning starts itself
 SETTINGS, CHECKPOINTS, MODEL = "config.toml", "checkpoints", "model"
 # All of a run but its settings, which it is known by beside any of the last three.
@@ -141,7 +138,7 @@ def train(
     if not len(loaders.tiles):
         tell(f"no dataset has tiles of the split `{VAL}`: the last network will be exported")
     checkpoints = Checkpoints(config.output / CHECKPOINTS, beside, checkpoint is not None)
-    with _told_of_full_disks(config.output):
+    with told_of_full_disks(config.output, "make room, then go on with `--resume`"):
         fitted = fit(module, loaders, config.loop, checkpoints, track, tell)
     model = config.output / MODEL
     if first:
@@ -150,24 +147,6 @@ def train(
         if config.graphs:
             _write_graphs(model, tell)
     return TrainReport(config.output, model, fitted.steps, fitted.hours, fitted.best)
-
-
-@contextmanager
-def _told_of_full_disks(run: Path) -> Iterator[None]:
-    """Word what the system says of a disk that takes no more; checkpoints word it themselves.
-
-    Raises:
-        OutputError: in the place of such an OSError.
-    """
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in FULL:
-            raise
-        raise OutputError(
-            f"`{run}` cannot be written: {error.strerror}",
-            hint="make room, then go on with `--resume`",
-        ) from error
 
 
 def _write_graphs(model: Path, tell: Tell) -> None:

@@ -512,10 +512,10 @@ def test_what_a_killed_run_left_of_its_files_goes(dataset, trained, tmp_path, go
     lines = (run / "metrics.csv").read_text().splitlines()
     (run / "metrics.part.csv").write_text("\n".join(lines[:3]) + "\n")
     (run / "curves.part.png").touch()
-    for name in ("checkpoints/.last.ckpt-x", "checkpoints/.best.ckpt-x", ".config.toml-x"):
-        (run / name).mkdir()
+    for name in ("checkpoints/.last.ckpt", "checkpoints/.best.ckpt", ".config.toml"):
+        (run / f"{name}.buildex-killed_1").mkdir()
     train(dataclasses.replace(settings, output=run, resume=going_on, overwrite=not going_on))
-    assert not [*run.rglob("*-x"), *run.glob("*.part*")]
+    assert not [*run.rglob("*.buildex-*"), *run.glob("*.part*")]
     assert steps_with_losses(run) == [1, 2, 3, 4]
 
 

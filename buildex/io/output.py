@@ -15,6 +15,7 @@ from buildex.errors import OutputError
 from buildex.io.layer_names import parted
 
 UNSAVED = ("-wal", "-journal")  # beside an SQLite file: what a program has not put into it yet
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # the disk takes no more
 SHARED = "-shm"  # beside these: what the programs that have it open tell each other
 
 
@@ -120,6 +121,21 @@ def beside(path: Path) -> Iterator[Path]:
     finally:
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def told_of_full_disks(place: Path, hint: str) -> Iterator[None]:
+    """Word what the system says of a disk that takes no more, of whatever is written there.
+
+    Raises:
+        OutputError: in the place of such an OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise OutputError(f"`{place}` cannot be written: {error.strerror}", hint=hint) from error
 
 
 def _check_closed(path: Path) -> None:
