@@ -46,6 +46,7 @@ MAX_BEND = 0.02  # pixels by which a block may miss its place
 CACHED_BLOCKS = 64
 CACHE_MB = 256
 STRIPS_MB = 2048  # that GDAL may keep of a mosaic in strips, of which a tile needs whole rows
+COUNTED = 1.7  # bytes that GDAL's cache counts for each of a strip's, as measured
 PASSING = (".aux.xml", ".ovr")  # files beside a mosaic that programs make as they please
 FINEST = 64  # times as fine as its own pixels a mosaic is read, at most
 
@@ -271,9 +272,10 @@ class Mosaic:
         if data.block_shapes[0][1] < data.width:
             return
         own = self._source.grid
-        rows = 2.1 * self._block * self.grid.gsd / (own.gsd * ground_unit(own, self.grid.crs))
+        tile = BLOCK + 2 * self._block  # pixels of the blocks that a tile of 512 touches, at most
+        rows = tile * self.grid.gsd / (own.gsd * ground_unit(own, self.grid.crs))
         pixel = sum(np.dtype(kind).itemsize for kind in data.dtypes)
-        needed = math.ceil(min(rows, data.height) * data.width * pixel / 2**20)
+        needed = math.ceil(COUNTED * min(rows, data.height) * data.width * pixel / 2**20)
         if CACHE_MB < needed <= STRIPS_MB:
             _in_strips[id(self)] = needed
             if "GDAL_CACHEMAX" not in os.environ and rasterio.env.hasenv():

@@ -607,7 +607,7 @@ def test_bounds_in_degrees_may_lie_on_both_sides_of_the_180th_meridian(tmp_path,
 
 
 @pytest.mark.parametrize(
-    ("tiled", "said", "kept"), [(False, None, 9), (True, None, 1), (False, "3", 3)]
+    ("tiled", "said", "kept"), [(False, None, 15), (True, None, 1), (False, "3", 3)]
 )
 def test_the_cache_holds_the_rows_of_strips_unless_it_is_set(
     tmp_path, monkeypatch, tiled, said, kept
