@@ -48,6 +48,7 @@ CACHE_MB = 256
 STRIPS_MB = 2048  # that GDAL may keep of a mosaic in strips, of which a tile needs whole rows
 COUNTED = 1.7  # bytes that GDAL's cache counts for each of a strip's, as measured
 PASSING = (".aux.xml", ".ovr")  # files beside a mosaic that programs make as they please
+_in_strips: dict[int, int] = {}  # MiB for the rows of each open mosaic in strips, by its `id`
 FINEST = 64  # times as fine as its own pixels a mosaic is read, at most
 
 
@@ -64,9 +65,6 @@ def small_cache() -> Iterator[None]:
     kept = max([CACHE_MB, *_in_strips.values()])
     with rasterio.Env(GDAL_CACHEMAX=kept * 2**20):  # rasterio takes bytes
         yield
-
-
-_in_strips: dict[int, int] = {}  # MiB for the rows of each open mosaic in strips, by its `id`
 
 
 class Mosaic:

@@ -37,16 +37,7 @@ def _roadside(kit: Kit, road: Road) -> tuple[tuple[float, float], float]:
     at = float(kit.rng.uniform(0, max(road.line.length - 1, 0)))
     lean = float(kit.rng.normal(0, 0.06))
     side = float(kit.rng.choice([-1, 1])) * (road.width / 2 - 1.0)
-    return along_road(road, at, side, lean)
-
-
-def along_road(
-    road: Road, at: float, side: float, lean: float = 0.0
-) -> tuple[tuple[float, float], float]:
-    """The place `at` metres along a road and `side` off its middle, and a direction there."""
-    a, b = road.line.interpolate(at), road.line.interpolate(at + 1)
-    angle = math.atan2(b.y - a.y, b.x - a.x) + lean
-    return (a.x - math.sin(angle) * side, a.y + math.cos(angle) * side), angle
+    return road.place(at, side, lean)
 
 
 def _park(kit: Kit, plan: Plan, yard: shapely.Polygon) -> None:

@@ -1,7 +1,8 @@
 """Painting lorries, buses and vans: of a shed's size, colour and shadow, and no shed.
 
 Each is made of boxes in a frame of its own: metres along from the front, metres across from the
-middle.
+middle. The plainer lorry of `decoys` stays beside them: towns that models have learnt from keep
+their bytes.
 """
 
 from __future__ import annotations

@@ -11,7 +11,6 @@ import numpy as np
 import shapely
 
 from buildex.geo.footprints import to_rings
-from buildex.rendering.cars import along_road
 from buildex.rendering.clutter import box_ring, stands_on
 from buildex.rendering.lorries import Frame, draw_vehicle, paint_vehicle
 from buildex.rendering.noise import smoothstep
@@ -79,7 +78,7 @@ def _beside(kit: Kit, road: Road) -> tuple[tuple[float, float], float]:
     """A place along the edge of a road, and its direction."""
     at = float(kit.rng.uniform(0, max(road.line.length - 1, 0)))
     side = float(kit.rng.choice([-1, 1])) * (road.width / 2 + float(kit.rng.uniform(-1.5, 2)))
-    return along_road(road, at, side, float(kit.rng.normal(0, 0.1)))
+    return road.place(at, side, float(kit.rng.normal(0, 0.1)))
 
 
 def _park(

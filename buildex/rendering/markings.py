@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from buildex.geo.rings import bounds
@@ -48,11 +46,8 @@ def _stripe(
     alpha: float,
 ) -> None:  # fmt: skip
     """A stripe that begins so far along a road and so far aside of its middle."""
-    a, b = (road.line.interpolate(place[0] + size[0] * share) for share in (0.0, 1.0))
-    angle = math.atan2(b.y - a.y, b.x - a.x)
-    x = (a.x + b.x) / 2 - math.sin(angle) * place[1]
-    y = (a.y + b.y) / 2 + math.cos(angle) * place[1]
-    ring = box_ring((x, y), size, angle)
+    middle, angle = road.place(place[0] + size[0] / 2, place[1])
+    ring = box_ring(middle, size, angle)
     patch = kit.canvas.patch(bounds((ring,)))
     if patch is not None:
         patch.blend(color, alpha * patch.coverage((ring,)))

@@ -25,6 +25,17 @@ class Road:
     paved: bool
     marked: bool = False
 
+    def place(
+        self, at: float, aside: float, lean: float = 0.0
+    ) -> tuple[tuple[float, float], float]:
+        """The point `at` metres along it and `aside` off its middle, and its direction there.
+
+        The direction is in radians and turned by `lean`, and the point's side with it.
+        """
+        a, b = self.line.interpolate(at), self.line.interpolate(at + 1)
+        angle = math.atan2(b.y - a.y, b.x - a.x) + lean
+        return (a.x - math.sin(angle) * aside, a.y + math.cos(angle) * aside), angle
+
 
 @dataclass(frozen=True)
 class Tree:
