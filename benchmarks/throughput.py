@@ -22,6 +22,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from buildex.card import read_card
+from buildex.geo.calibration import Calibration
 from buildex.geo.instances import Tile
 from buildex.geo.tiles import cover
 from buildex.io.raster import Mosaic
@@ -85,7 +87,10 @@ def segmenters(folder: Path, threads: int) -> dict[str, Segmenter]:
     named["OpenVINO bf16"] = OnnxSegmenter(folder, "bf16", threads)
     if (folder / INT8).is_file():
         named["OpenVINO, heads in int8"] = OnnxSegmenter(folder, "int8", threads)
-    named["the fastest, --views 2"] = OnnxSegmenter(folder, "auto", threads, views=2)
+    scale = Calibration(
+        *read_card(folder).calibration
+    )  # as predict has it: two looks average chances
+    named["the fastest, --views 2"] = OnnxSegmenter(folder, "auto", threads, 2, scale)
     return named
 
 

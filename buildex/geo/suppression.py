@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Indices = NDArray[np.int64]
+BLOCK = 256  # boxes that are looked at together
 
 
 def suppress(
@@ -19,15 +20,27 @@ def suppress(
         overlap: IoU above which the weaker of two is dropped.
         most: as many, the best.
     """
-    left = np.argsort(-scores, kind="stable")
-    x0, y0, x1, y1 = boxes.T
-    area = (x1 - x0) * (y1 - y0)
-    kept: list[int] = []
-    while len(left) and len(kept) < most:
-        first, left = left[0], left[1:]
-        kept.append(int(first))
-        width = np.minimum(x1[first], x1[left]) - np.maximum(x0[first], x0[left])
-        height = np.minimum(y1[first], y1[left]) - np.maximum(y0[first], y0[left])
-        common = np.maximum(width, 0) * np.maximum(height, 0)
-        left = left[~(common > np.float32(overlap) * (area[first] + area[left] - common))]
-    return np.array(kept, dtype=np.int64)
+    order = np.argsort(-scores, kind="stable")
+    kept = order[:0]
+    for start in range(0, len(order), BLOCK):
+        if len(kept) >= most:
+            break
+        block = order[start : start + BLOCK]
+        block = block[~_clashes(boxes[kept], boxes[block], overlap).any(axis=0)]
+        clashes = np.triu(_clashes(boxes[block], boxes[block], overlap), 1)
+        stays = np.ones(len(block), dtype=bool)
+        for better in np.flatnonzero(clashes.any(axis=1)):
+            if stays[better]:
+                stays &= ~clashes[better]
+        kept = np.concatenate([kept, block[stays]])
+    return kept[:most].astype(np.int64)
+
+
+def _clashes(a: NDArray[np.floating], b: NDArray[np.floating], overlap: float) -> NDArray[np.bool_]:
+    """Whether each of some boxes (N, 4) overlaps each of others (K, 4) too much: (N, K)."""
+    low = [np.maximum(a[:, None, axis], b[:, axis]) for axis in (0, 1)]
+    high = [np.minimum(a[:, None, axis], b[:, axis]) for axis in (2, 3)]
+    width, height = (np.maximum(far - near, 0) for near, far in zip(low, high, strict=True))
+    common = width * height
+    areas = [(some[:, 2] - some[:, 0]) * (some[:, 3] - some[:, 1]) for some in (a, b)]
+    return np.asarray(common > np.float32(overlap) * (areas[0][:, None] + areas[1] - common))

@@ -175,7 +175,7 @@ class Looking:
             boxes, scores = look.found[tile]
             chances = self.calibration.chances(np.asarray(scores, np.float64))
             looks.append(Found(view.back(boxes, self.size), chances))
-        found = together(looks, self.overlap)
+        found = together(looks, self.overlap, score)
         kept = np.flatnonzero(found.scores >= score)[: self.most]
         return Found(found.boxes[kept], found.scores[kept])
 
@@ -191,7 +191,7 @@ def _drawn(look: Look, frames: Sequence[NDArray[np.floating]]) -> Maps:
     return Maps(*(np.concatenate(some) for some in zip(*parts, strict=True)))
 
 
-def together(looks: Sequence[Found], overlap: float) -> Found:
+def together(looks: Sequence[Found], overlap: float, least: float = 0.0) -> Found:
     """The boxes that several looks at one tile agree on; of a single look those that it has.
 
     The best box is joined with the best one of each other look that it overlaps by `SAME`; the next
@@ -201,6 +201,8 @@ def together(looks: Sequence[Found], overlap: float) -> Found:
     Args:
         looks: in pixels of the tile.
         overlap: box IoU above which the weaker of two that came of it is dropped.
+        least: boxes whose mean score is less need not be among those that are returned. No mean is
+            more than the best of its scores, so no box that scores less begins one.
 
     Returns:
         Boxes with the mean of their scores over all looks, best first.
@@ -210,15 +212,17 @@ def together(looks: Sequence[Found], overlap: float) -> Found:
     boxes = np.concatenate([one.boxes for one in looks])
     scores = np.concatenate([one.scores for one in looks])
     look = np.repeat(np.arange(len(looks)), [len(one.scores) for one in looks])
-    same = (look[:, None] != look) & (box_ious(boxes, boxes) >= SAME)
+    first = np.flatnonzero(scores >= least)
+    first = first[np.argsort(-scores[first], kind="stable")]
+    same = (look[first, None] != look) & (box_ious(boxes[first], boxes) >= SAME)
     free = np.ones(len(boxes), dtype=bool)
     joined: list[tuple[NDArray[np.float64], float]] = []
-    for best in np.argsort(-scores, kind="stable"):
+    for best, those in zip(first, same, strict=True):
         if not free[best]:
             continue
         members = [best]
         for other in range(len(looks)):
-            mine = np.flatnonzero(free & (look == other) & same[best])
+            mine = np.flatnonzero(free & (look == other) & those)
             if len(mine):
                 members.append(mine[scores[mine].argmax()])
         free[members] = False

@@ -5,15 +5,15 @@ import pytest
 import torch
 from torchvision.ops import nms
 
-from buildex.geo.suppression import suppress
+from buildex.geo.suppression import BLOCK, suppress
 from tests.runtime.test_boxes import some_boxes
 
 
 @pytest.mark.parametrize("overlap", [0.3, 0.6])
 def test_suppression_keeps_what_torchvision_keeps(overlap):
-    boxes, scores = some_boxes(400)
+    boxes, scores = some_boxes(2 * BLOCK + 90)  # more than are looked at together, twice
     theirs = nms(torch.from_numpy(boxes), torch.from_numpy(scores), overlap).tolist()
-    assert suppress(boxes, scores, overlap, 400).tolist() == theirs
+    assert suppress(boxes, scores, overlap, len(boxes)).tolist() == theirs
     assert suppress(boxes, scores, overlap, 7).tolist() == theirs[:7]
 
 

@@ -123,6 +123,11 @@ def test_looks_agree_whatever_their_order(a, b, seed):
         return Found(rows, np.sort(chance.uniform(0.05, 1, count))[::-1])
 
     looks = [some(a), some(b)]
+    least = chance.uniform(0, 1)
+    wanted, begun = together(looks, 0.6), together(looks, 0.6, least)
+    likely = [one.scores >= least for one in (wanted, begun)]
+    assert begun.scores[likely[1]].tolist() == wanted.scores[likely[0]].tolist()
+    assert begun.boxes[likely[1]].tolist() == wanted.boxes[likely[0]].tolist()
     ours, theirs = together(looks, 0.6), together(looks[::-1], 0.6)
     assert ours.scores == pytest.approx(theirs.scores)
     assert ours.boxes == pytest.approx(theirs.boxes)
