@@ -87,10 +87,8 @@ def segmenters(folder: Path, threads: int) -> dict[str, Segmenter]:
     named["OpenVINO bf16"] = OnnxSegmenter(folder, "bf16", threads)
     if (folder / INT8).is_file():
         named["OpenVINO, heads in int8"] = OnnxSegmenter(folder, "int8", threads)
-    scale = Calibration(
-        *read_card(folder).calibration
-    )  # as predict has it: two looks average chances
-    named["the fastest, --views 2"] = OnnxSegmenter(folder, "auto", threads, 2, scale)
+    chances = Calibration(*read_card(folder).calibration)  # two looks average them, as in predict
+    named["the fastest, --views 2"] = OnnxSegmenter(folder, "auto", threads, 2, chances)
     return named
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -38,9 +40,21 @@ def suppress(
 
 def _clashes(a: NDArray[np.floating], b: NDArray[np.floating], overlap: float) -> NDArray[np.bool_]:
     """Whether each of some boxes (N, 4) overlaps each of others (K, 4) too much: (N, K)."""
+    common, union = common_and_union(a, b)
+    return np.asarray(common > np.float32(overlap) * union)
+
+
+def common_and_union(
+    a: NDArray[np.floating], b: NDArray[np.floating]
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """What each of some boxes (N, 4) shares with each of others (K, 4), and what both cover.
+
+    Returns:
+        Two arrays (N, K) of areas, in the precision of the boxes.
+    """
     low = [np.maximum(a[:, None, axis], b[:, axis]) for axis in (0, 1)]
     high = [np.minimum(a[:, None, axis], b[:, axis]) for axis in (2, 3)]
     width, height = (np.maximum(far - near, 0) for near, far in zip(low, high, strict=True))
     common = width * height
     areas = [(some[:, 2] - some[:, 0]) * (some[:, 3] - some[:, 1]) for some in (a, b)]
-    return np.asarray(common > np.float32(overlap) * (areas[0][:, None] + areas[1] - common))
+    return common, areas[0][:, None] + areas[1] - common

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from buildex.geo.calibration import IDENTITY, Calibration
 from buildex.geo.instances import Floats, Found, RoiMaps, Tile, no_instances
 from buildex.geo.keypoints import RoiCodec
-from buildex.geo.suppression import suppress
+from buildex.geo.suppression import common_and_union, suppress
 
 SIDES = 32  # sides of views are multiples of it, as encoders want them
 SAME = 0.55  # box IoU from which two looks see the same building
@@ -201,8 +201,8 @@ def together(looks: Sequence[Found], overlap: float, least: float = 0.0) -> Foun
     Args:
         looks: in pixels of the tile.
         overlap: box IoU above which the weaker of two that came of it is dropped.
-        least: boxes whose mean score is less need not be among those that are returned. No mean is
-            more than the best of its scores, so no box that scores less begins one.
+        least: mean score from which boxes are wanted; some that have less may come, too. No mean
+            is more than the best of its scores, so a box that scores less begins none of them.
 
     Returns:
         Boxes with the mean of their scores over all looks, best first.
@@ -236,11 +236,8 @@ def together(looks: Sequence[Found], overlap: float, least: float = 0.0) -> Foun
 
 def box_ious(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.float64]:
     """IoU of each of some boxes (N, 4) with each of others (K, 4): (N, K)."""
-    low = np.maximum(a[:, None, :2], b[None, :, :2])
-    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
-    common = np.clip(high - low, 0, None).prod(axis=2, dtype=np.float64)
-    areas = [(some[:, 2:] - some[:, :2]).prod(axis=1, dtype=np.float64) for some in (a, b)]
-    return np.asarray(common / np.maximum(areas[0][:, None] + areas[1] - common, 1e-9))
+    common, union = common_and_union(np.asarray(a, np.float64), np.asarray(b, np.float64))
+    return np.asarray(common / np.maximum(union, 1e-9))
 
 
 def shrunk(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:

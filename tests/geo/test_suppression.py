@@ -15,6 +15,8 @@ def test_suppression_keeps_what_torchvision_keeps(overlap):
     theirs = nms(torch.from_numpy(boxes), torch.from_numpy(scores), overlap).tolist()
     assert suppress(boxes, scores, overlap, len(boxes)).tolist() == theirs
     assert suppress(boxes, scores, overlap, 7).tolist() == theirs[:7]
+    assert len(theirs) > BLOCK + 9
+    assert suppress(boxes, scores, overlap, BLOCK + 9).tolist() == theirs[: BLOCK + 9]
 
 
 def test_suppression_by_hand():
