@@ -12,15 +12,18 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from safetensors.torch import load_file
 
+from buildex.card import read_card
 from buildex.cli.main import main
 from buildex.cli.options import collect
 from buildex.config import from_table, read_toml
 from buildex.geo.boxes import PixelBox
 from buildex.geo.instances import Tile
+from buildex.io.zoo import find_model
 from buildex.nn.augment import NO_AUGMENT
 from buildex.nn.losses import focal_loss
-from buildex.nn.presets import PAPER, PRESETS
+from buildex.nn.presets import ADAPT, PAPER, PRESETS
 from buildex.nn.recipe import TrainConfig
 from buildex.nn.segmenter import load_segmenter
 from tests.cli.helped import named_in
@@ -204,6 +207,35 @@ def test_the_paper_s_preset_is_section_3_2_and_table_1(dataset, tmp_path):
     assert (whole.mask_weight, whole.polygon_weight, whole.batch_size) == (0.2, 1.0, 2)
     defaults = inspect.signature(focal_loss).parameters
     assert (defaults["alpha"].default, defaults["beta"].default) == (2, 4)
+
+
+def test_adapting_goes_on_from_the_shipped_model_and_keeps_its_norms(dataset, tmp_path):
+    folder = tmp_path / "run"
+    small = ("--size", 96, "--batch-size", 1, "--workers", 0, "--device", "cpu", "--no-graphs")
+    done = run(
+        dataset, "-o", folder, "--preset", "adapt", *small, "--steps", 1, "--samples-per-epoch", 1
+    )
+    assert done.exit_code == 0, done.output
+    card = read_card(folder / "model")
+    assert card.provenance["init"] == f"drone-lite2 version {read_card(find_model()).version}"
+    before, after = (
+        load_file(place / "model.safetensors") for place in (find_model(), folder / "model")
+    )
+    assert before.keys() == after.keys()
+    norms = [key for key in before if key.endswith(("running_mean", "running_var"))]
+    assert norms
+    assert all(torch.equal(before[key], after[key]) for key in norms)
+    assert not all(torch.equal(before[key], after[key]) for key in before)
+    settings = from_table(TrainConfig, read_toml(folder / "config.toml"))
+    assert (settings.lr, settings.mask_weight, settings.size) == (ADAPT["lr"], 0.6, 96)
+
+
+def test_adapting_keeps_the_make_of_the_shipped_model():
+    """Its tiles, too: what is adapted draws as large ones as before."""
+    card = read_card(find_model())
+    settings = collect(TrainConfig, {}, None, ADAPT)
+    assert (settings.network, settings.codec) == (card.network, card.codec)
+    assert settings.size == card.size
 
 
 def test_a_preset_stands_under_a_file_and_a_file_under_options(tmp_path):
