@@ -30,7 +30,7 @@ from buildex.errors import BuildexError
 from buildex.geo.footprints import Footprints
 from buildex.io.raster import Mosaic
 from buildex.io.vector import read_area, read_footprints, write_footprints
-from buildex.io.zoo import digest
+from buildex.io.zoo import digest, find_model
 from buildex.nn.presets import ADAPT
 from buildex.predicting import PredictConfig, draw_preview, open_model, predict
 from buildex.scoring import ScoreConfig, score
@@ -69,8 +69,12 @@ def main() -> None:
 
 
 def figures_of(town: str, given: argparse.Namespace) -> Mapping[str, Mapping[str, float | None]]:
-    """Figures of the rest of a town before and after; those that are there already as they are."""
-    before = given.work / town / "run" / "model"
+    """Figures of the rest of a town before and after; those that are there already as they are.
+
+    Raises:
+        ModelError: if there is no network that has not seen the town.
+    """
+    before = find_model(str(given.work / town / "run" / "model"))
     work = folder_of(given.work / town, digest(before), given)
     done = work / f"figures-{given.threshold:g}.json"
     if not done.is_file():

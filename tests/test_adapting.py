@@ -12,6 +12,7 @@ import pytest
 import shapely
 
 from buildex.config import from_table
+from buildex.errors import ModelError
 from buildex.io.dataset import Dataset
 from buildex.io.vector import read_area, read_footprints
 from buildex.nn.presets import ADAPT
@@ -81,6 +82,9 @@ def test_figures_that_are_there_are_kept_and_those_of_another_network_apart(
 ):
     given = argparse.Namespace(work=tmp_path, buildings=30, threshold=0.5, steps=None)
     monkeypatch.setattr(bench, "digest", lambda _: "a" * 64)
+    with pytest.raises(ModelError, match="kampala"):
+        bench.figures_of("kampala", given)
+    monkeypatch.setattr(bench, "find_model", Path)
     done = bench.folder_of(tmp_path / "kampala", "a" * 64, given) / "figures-0.5.json"
     done.parent.mkdir(parents=True)
     kept = {"before": {"f1_50": 0.1}, "after": {"f1_50": 0.2}}

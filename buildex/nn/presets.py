@@ -49,9 +49,9 @@ PAPER: Mapping[str, Any] = {
     "paste": 0.0,
     "lay": 0.0,
 }
-# A model that goes on with some buildings of the town that is to be drawn: a quarter of an hour on
-# two cores. Weaker changes of samples than a model for all towns needs, for light and pixels of one
-# mosaic are what they are; batches are too small for norms to be learnt from (docs/decisions/0022).
+# A model that goes on with some buildings of the town that is to be drawn, in minutes on two cores
+# (docs/decisions/0022). Weaker changes of samples than a model for all towns needs, for light and
+# pixels of one mosaic are what they are; batches are too small for norms to be learnt from.
 ADAPT: Mapping[str, Any] = {
     "name": "adapted",
     "model": "fcos-keypoint",
