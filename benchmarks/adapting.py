@@ -15,13 +15,12 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import shapely
-from leave_one_town_out import FIGURES, shown
+from leave_one_town_out import Figures, drawn_and_scored, lines
 from left_out_training import TOWNS
 
 from buildex.cli.console import say, track
@@ -32,8 +31,7 @@ from buildex.io.raster import Mosaic
 from buildex.io.vector import read_area, read_footprints, write_footprints
 from buildex.io.zoo import digest, find_model
 from buildex.nn.presets import ADAPT
-from buildex.predicting import PredictConfig, draw_preview, open_model, predict
-from buildex.scoring import ScoreConfig, score
+from buildex.predicting import PredictConfig, open_model
 from buildex.tiling import TileConfig, tile
 from buildex.training import TrainConfig, can_go_on, train
 
@@ -58,17 +56,10 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="in place of the preset's")
     parser.add_argument("--device", default="auto")
     given = parser.parse_args()
-    lines = ["| town | network | " + " | ".join(FIGURES.values()) + " |"]
-    lines.append("|---|---" + "|---" * len(FIGURES) + "|")
-    for town in given.towns:
-        lines += [
-            f"| {town} | {name} | " + " | ".join(shown(figures[f]) for f in FIGURES) + " |"
-            for name, figures in figures_of(town, given).items()
-        ]
-    print("\n".join(lines))
+    print("\n".join(lines("network", {town: figures_of(town, given) for town in given.towns})))
 
 
-def figures_of(town: str, given: argparse.Namespace) -> Mapping[str, Mapping[str, float | None]]:
+def figures_of(town: str, given: argparse.Namespace) -> Figures:
     """Figures of the rest of a town before and after; those that are there already as they are.
 
     Raises:
@@ -82,12 +73,18 @@ def figures_of(town: str, given: argparse.Namespace) -> Mapping[str, Mapping[str
         scene = given.data / "train" / TOWNS[town][0]
         areas = divided(scene, given.buildings, work)
         after = adapted(scene, areas, before, work, given)
+        config = PredictConfig(
+            threshold=given.threshold, aoi=areas.rest, overwrite=True, restart=True
+        )
         figures = {
-            name: scored(scene, areas, model, work / f"{name}-{given.threshold:g}.gpkg", given)
+            name: drawn_and_scored(
+                scene, areas.rest, work / f"{name}-{given.threshold:g}.gpkg",
+                open_model(str(model), given.device), config, name,
+            )
             for name, model in (("before", before), ("after", after))
-        }
+        }  # fmt: skip
         done.write_text(json.dumps(figures, indent=2), encoding="utf-8")
-    found: dict[str, Any] = json.loads(done.read_text(encoding="utf-8"))
+    found: Figures = json.loads(done.read_text(encoding="utf-8"))
     return found
 
 
@@ -137,19 +134,6 @@ def adapted(scene: Path, areas: Areas, init: Path, work: Path, given: argparse.N
     }  # fmt: skip
     settings |= {"steps": given.steps} if given.steps else {}
     return train(from_table(TrainConfig, settings), track=track, tell=say).model
-
-
-def scored(
-    scene: Path, areas: Areas, model: Path, out: Path, given: argparse.Namespace
-) -> Mapping[str, float | None]:
-    """Figures of a model on the rest of a scene."""
-    opened, mosaic = open_model(str(model), given.device), str(scene / "mosaic.tif")
-    config = PredictConfig(threshold=given.threshold, aoi=areas.rest, overwrite=True, restart=True)
-    predict(mosaic, out, opened.segmenter, config, model=(opened.name, out.stem), track=track)
-    draw_preview(out.with_suffix(".png"), mosaic, out)
-    report = score(out, scene / "buildings.geojson", ScoreConfig(), areas.rest)
-    figures: dict[str, float | None] = report.as_dict()["figures"]
-    return figures
 
 
 if __name__ == "__main__":

@@ -88,30 +88,51 @@ def left_out(
     town: str, scenes: Sequence[Path], model: OpenModel, folder: Path, threshold: float
 ) -> Figures:
     """Figures of each of a town's scenes, drawn into a folder by one that has not seen the town."""
-    figures: dict[str, dict[str, float | None]] = {}
+    figures: dict[str, Mapping[str, float | None]] = {}
+    config = PredictConfig(threshold=threshold, overwrite=True, restart=True)
     for scene in scenes:
-        out, mosaic = folder / f"{scene.name}.gpkg", str(scene / "mosaic.tif")
-        config = PredictConfig(threshold=threshold, overwrite=True, restart=True)
-        predict(mosaic, out, model.segmenter, config, model=(model.name, town), track=track)
-        draw_preview(out.with_suffix(".png"), mosaic, out)
-        report = score(out, scene / "buildings.geojson", ScoreConfig(), scene / "aoi.geojson")
-        figures[scene.name] = report.as_dict()["figures"]
+        out = folder / f"{scene.name}.gpkg"
+        figures[scene.name] = drawn_and_scored(
+            scene, scene / "aoi.geojson", out, model, config, town
+        )
+    return figures
+
+
+def drawn_and_scored(
+    scene: Path, area: Path, out: Path, model: OpenModel, config: PredictConfig, version: str
+) -> Mapping[str, float | None]:
+    """Figures of what a model draws of a scene, in an area of it; layer and overlay stay."""
+    mosaic = str(scene / "mosaic.tif")
+    predict(mosaic, out, model.segmenter, config, model=(model.name, version), track=track)
+    draw_preview(out.with_suffix(".png"), mosaic, out)
+    report = score(out, scene / "buildings.geojson", ScoreConfig(), area)
+    figures: Mapping[str, float | None] = report.as_dict()["figures"]
     return figures
 
 
 def table(rows: Mapping[str, Figures]) -> str:
     """A line for each scene, and the mean over towns of the means over their scenes."""
-    lines = ["| town | scene | " + " | ".join(FIGURES.values()) + " |"]
-    lines.append("|---|---" + "|---" * len(FIGURES) + "|")
-    for town, scenes in rows.items():
-        for scene, figures in scenes.items():
-            cells = (shown(figures[name]) for name in FIGURES)
-            lines.append(f"| {town} | {scene} | " + " | ".join(cells) + " |")
-    means = (
-        shown(mean([mean([s[name] for s in scenes.values()]) for scenes in rows.values()]))
+    means = {
+        name: mean([mean([s[name] for s in scenes.values()]) for scenes in rows.values()])
         for name in FIGURES
-    )
-    return "\n".join([*lines, "| mean over towns | | " + " | ".join(means) + " |"])
+    }
+    return "\n".join([*lines("scene", rows), line("mean over towns", "", means)])
+
+
+def lines(second: str, rows: Mapping[str, Figures]) -> list[str]:
+    """The head of a table, and a line for each town and what it has of the second column."""
+    head = ["| town | " + " | ".join([second, *FIGURES.values()]) + " |"]
+    head.append("|---|---" + "|---" * len(FIGURES) + "|")
+    return head + [
+        line(town, name, figures)
+        for town, scenes in rows.items()
+        for name, figures in scenes.items()
+    ]
+
+
+def line(town: str, name: str, figures: Mapping[str, float | None]) -> str:
+    """A line of a table."""
+    return f"| {town} | {name} | " + " | ".join(shown(figures[one]) for one in FIGURES) + " |"
 
 
 def mean(values: Sequence[float | None]) -> float | None:

@@ -32,7 +32,8 @@ from buildex.training import SETTINGS, first_process, train
 @click.option(
     "--preset",
     type=click.Choice(list(PRESETS)),
-    help="Settings by name, under those of --config and of the options: paper.",
+    help="Settings by name, under those of --config and of the options: the paper's, or to go on "
+    "from the shipped model with some buildings of a town.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @config_options(TrainConfig)

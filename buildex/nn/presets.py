@@ -54,7 +54,6 @@ PAPER: Mapping[str, Any] = {
 # pixels of one mosaic are what they are; batches are too small for norms to be learnt from.
 ADAPT: Mapping[str, Any] = {
     "name": "adapted",
-    "model": "fcos-keypoint",
     "init": "drone-lite2",
     "pretrained": "none",
     "steps": 120,
@@ -63,7 +62,6 @@ ADAPT: Mapping[str, Any] = {
     "lr": 6e-4,
     "warmup": 15,
     "average": 0.97,
-    "rois": 24,
     "mask_weight": 0.6,
     "weight_decay": 2e-2,
     "frozen_stages": 2,
