@@ -450,6 +450,53 @@ def test_training_can_start_from_a_model(dataset, trained, tmp_path):
     assert card["provenance"]["encoder_weights"] == "none"  # as the first model's were
 
 
+ANCHORED = {
+    "lr": 0.1, "schedule": "constant", "average": 0.5, "freeze_norms": True, "graphs": False,
+}  # fmt: skip
+
+
+def test_a_share_of_the_first_weights_stays_in_what_is_exported(dataset, trained, tmp_path):
+    _, first, _ = trained
+    start = weights(first.model)
+
+    def far(share):
+        """How far from the first weights the exported ones lie."""
+        run = tmp_path / f"run-{share}"
+        settings = config(dataset, run, init=str(first.model), init_share=share, **ANCHORED)
+        return {
+            k: v.double() - start[k].double() for k, v in weights(train(settings).model).items()
+        }
+
+    learnt, half = far(0.0), far(0.5)
+    moved = [name for name, value in learnt.items() if value.abs().max() > 0.01]
+    assert len(moved) > 20
+    for name in moved:
+        shrunk = half[name].abs().mean() / learnt[name].abs().mean()
+        # Steps 1 to 4: the first of them is taken whole, and 2/11 * 3/12 * 4/13 of it stays.
+        assert shrunk == pytest.approx(0.5, abs=0.05), name
+
+
+def test_a_run_that_shares_first_weights_goes_on_without_their_model(dataset, trained, tmp_path):
+    _, first, _ = trained
+    mine = tmp_path / "mine"
+    shutil.copytree(first.model, mine)
+    settings = {"init": str(mine), "init_share": 0.5, "steps": 6, **ANCHORED}
+    undisturbed = weights(train(config(dataset, tmp_path / "undisturbed", **settings)).model)
+    stopped = interrupted(config(dataset, tmp_path / "run", **settings), after=3)
+    shutil.rmtree(mine)
+    for name, value in weights(train(stopped).model).items():
+        assert torch.equal(value, undisturbed[name]), name
+    with pytest.raises(TrainingError, match="begun with init_share = 0.5"):
+        train(dataclasses.replace(stopped, init_share=0.25))
+
+
+@pytest.mark.parametrize("missing", [{"init": None}, {"average": 0.0}, {"freeze_norms": False}])
+def test_first_weights_are_shared_where_there_are_any(dataset, tmp_path, missing):
+    settings = {"init": "mine", "average": 0.9, "freeze_norms": True, **missing}
+    with pytest.raises(ConfigError, match="init_share"):
+        config(dataset, tmp_path / "run", init_share=0.5, **settings)
+
+
 @pytest.fixture
 def old_run(tmp_path):
     """A folder as training leaves it, with things of the user's own in it."""

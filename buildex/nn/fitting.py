@@ -16,14 +16,13 @@ from typing import NamedTuple
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, WeightAveraging
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
-from torch import Tensor
-from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from buildex.card import NetworkSpec
 from buildex.config import Track
 from buildex.geo.keypoints import RoiCodec
+from buildex.nn.averages import averaging
 from buildex.nn.checkpoints import Checkpoints
 from buildex.nn.device import choose_device, use_bf16
 from buildex.nn.history import (
@@ -42,7 +41,6 @@ from buildex.nn.pretrained import adopt, of_encoder
 from buildex.nn.settings import Learning, Loop
 
 Tell = Callable[[str], None]
-ParamList = list[Tensor] | tuple[Tensor, ...]
 HARMLESS = (  # what Lightning warns of and nobody here need know
     r".*isinstance\(treespec, LeafSpec\)",  # a quarrel between Lightning and torch
     "Checkpoint directory .* exists and is not empty",  # that is where the run goes on
@@ -109,7 +107,7 @@ def fit(
         KeyboardInterrupt: when interrupted, after a checkpoint was saved.
     """
     history = History(loop.folder, loop.log_every, tell)
-    average = averaging(loop.average) if loop.average > 0 else None
+    average = averaging(loop.average, loop.init_share) if loop.average > 0 else None
     keeper = KeepBest(checkpoints, loop.monitor, average)
     validated = len(loaders.tiles) > 0
     callbacks = _callbacks(loop, track, average, checkpoints, keeper if validated else None)
@@ -206,18 +204,3 @@ def _callbacks(
             )
         )  # fmt: skip
     return callbacks
-
-
-def averaging(decay: float) -> WeightAveraging:
-    """A moving average of the weights, used for validation and export.
-
-    Its decay grows with the steps n as (1 + n) / (10 + n) up to `decay`, so that the random
-    weights of the beginning are soon forgotten. All weights move at once: one by one, each
-    would wait for the device.
-    """
-
-    def move(averages: ParamList, now: ParamList, count: Tensor | int) -> None:
-        keep = min(decay, (1 + int(count)) / (10 + int(count)))
-        get_ema_multi_avg_fn(keep)(averages, now, count)  # type: ignore[no-untyped-call]
-
-    return WeightAveraging(use_buffers=False, multi_avg_fn=move)

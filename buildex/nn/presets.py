@@ -62,6 +62,7 @@ ADAPT: Mapping[str, Any] = {
     "lr": 6e-4,
     "warmup": 15,
     "average": 0.97,
+    "init_share": 0.5,
     "mask_weight": 0.6,
     "weight_decay": 2e-2,
     "frozen_stages": 2,

@@ -28,6 +28,7 @@ RANGES: dict[str, tuple[float, float]] = {  # least and most
     "cells": (8, 256),
     "lr": (1e-7, 1),
     "average": (0, 0.99999),
+    "init_share": (0, 1),
     "overlap": (0, 1),
     "paste": (0, 1),
     "lay": (0, 1),
@@ -42,11 +43,12 @@ RANGES: dict[str, tuple[float, float]] = {  # least and most
     "margin": (0, 2),
     "spread": (0.001, 1),
 }
-# What decides which weights there are, and which of them learn how: a run cannot change it.
+# What decides which weights there are, which of them learn how, and what a checkpoint keeps of
+# the first ones: a run cannot change it.
 MAKE = (
     "model", "corners", "encoder", "cells", "pyramid_channels", "roi_channels", "roi_scale",
     "roi_convs", "roi_norm", "anchor_sizes", "anchor_strides", "anchor_ratios", "box_channels",
-    "frozen_stages", "freeze_depthwise", "optimiser",
+    "frozen_stages", "freeze_depthwise", "optimiser", "init_share",
 )  # fmt: skip
 P = TypeVar("P")
 
@@ -112,6 +114,9 @@ class TrainConfig:
     warmup: int = option(200, "Steps in which the learning rate rises.")
     clip: float = option(5.0, "Longest gradient; longer ones are shortened. 0 for never.")
     average: float = option(0.998, "Decay of the moving average of the weights; 0 for none.")
+    init_share: float = option(
+        0.0, "Share of the weights of `--init` in the moving average: what it knew is kept."
+    )
     rois: int = option(24, "Buildings per sample from which masks and corners are learnt.")
     mask_weight: float = option(0.2, "Weight of the mask loss.")
     polygon_weight: float = option(1.0, "Weight of the corner losses.")
@@ -178,6 +183,11 @@ class TrainConfig:
             raise ConfigError(
                 f"an epoch of {self.samples_per_epoch} samples is less than one step",
                 hint="raise `samples_per_epoch`",
+            )
+        if self.init_share and not (self.init and self.average and self.freeze_norms):
+            raise ConfigError(
+                f"init_share is {self.init_share}, and there is nothing to share with",
+                hint="set `init`, `average` and `freeze_norms`, too",
             )
         _ = self.network  # parts that do not fit are refused here
 

@@ -113,6 +113,7 @@ class Loop:
         accumulate: batches whose gradients make one step.
         clip: longest gradient; 0 for any.
         average: decay of the moving average of the weights; 0 for none.
+        init_share: share of the first weights in that average.
         monitor: the measure that chooses the best network.
         patience: validations without a better one before stopping; 0 for never.
         save_every: steps between two checkpoints.
@@ -128,6 +129,7 @@ class Loop:
     accumulate: int = 1
     clip: float = 5.0
     average: float = 0.998
+    init_share: float = 0.0
     monitor: Monitor = "score"
     patience: int = 0
     save_every: int = 100

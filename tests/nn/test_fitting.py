@@ -1,51 +1,14 @@
 from __future__ import annotations
 
-from types import SimpleNamespace
-
-import lightning
-import pytest
 import torch
-from torch import nn
 
 from buildex.geo.keypoints import RoiCodec
 from buildex.io.output import beside
 from buildex.nn import fitting
 from buildex.nn.checkpoints import Checkpoints
-from buildex.nn.fitting import averaging, new_module
+from buildex.nn.fitting import new_module
 from buildex.nn.settings import Learning, Loop
 from tests.nn.made import tiny_spec
-
-
-class Weight(lightning.LightningModule):
-    """One number that learns."""
-
-    def __init__(self):
-        super().__init__()
-        self.value = nn.Parameter(torch.zeros(()))
-
-
-def averages(decay, values):
-    """What the average of a weight is after each of its values."""
-    callback, model = averaging(decay), Weight()
-    callback.setup(None, model, "fit")
-    found = []
-    for step, value in enumerate(values, start=1):
-        model.value.data.fill_(value)
-        callback.on_train_batch_end(SimpleNamespace(global_step=step), model, None, None, 0)
-        found.append(callback._average_model.module.value.item())
-    return found
-
-
-def test_the_average_begins_with_the_first_weights_and_forgets_them_soon():
-    found = averages(0.9, [1.0, *[0.0] * 60])
-    assert found[0] == 1
-    assert found[1] == pytest.approx(2 / 11)  # keeps (1 + n) / (10 + n) of what it was, n = 1
-    assert found[2] == pytest.approx(2 / 11 * 3 / 12)
-
-
-def test_the_average_never_keeps_more_than_its_decay():
-    found = averages(0.5, [1.0, *[0.0] * 20])
-    assert found[-1] == pytest.approx(found[-2] / 2)
 
 
 def test_first_weights_follow_from_the_seed():
