@@ -51,6 +51,9 @@ def arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     parser.add_argument("--config", type=Path, help="TOML of settings, as of `buildex train`")
     parser.add_argument("--pretrained", default="timm", help="as of `buildex train`")
     parser.add_argument("--init", help="a model to start from, as of `buildex train`")
+    parser.add_argument(
+        "--after", type=Path, help="another WORK: each town's network of it is gone on with"
+    )
     parser.add_argument("--first-steps", type=int, default=0, help="on rendered towns alone")
     parser.add_argument(
         "--first-hours", type=float, default=0.0, help="that end these by the clock"
@@ -79,6 +82,8 @@ def main() -> None:
 
 def begin(given: argparse.Namespace) -> dict[str, object]:
     """What every town's training starts from: an encoder, or a network that learnt before."""
+    if given.after:
+        return {"pretrained": "none"}  # and each from its own
     if given.init:
         return {"pretrained": "none", "init": given.init}
     encoder: dict[str, object] = {"pretrained": given.pretrained}
@@ -101,6 +106,7 @@ def side_by_side(given: argparse.Namespace, begun: Mapping[str, object]) -> None
         "--workers", str(given.workers), "--device", given.device,
     ]  # fmt: skip
     common += ["--config", str(given.config)] if given.config else []
+    common += ["--after", str(given.after)] if given.after else []
     first = "init" if "init" in begun else "pretrained"
     common += [f"--{first}", str(begun[first])]
 
@@ -123,6 +129,8 @@ def run_of(town: str, begun: Mapping[str, object], given: argparse.Namespace) ->
     """The model folder of the run without a town; trained if it is not there yet."""
     settings = read_toml(given.config) if given.config else {}
     weights = weights_without(TOWNS.get(town, ()), settings.get("scene_weights", {}))
+    if given.after:
+        begun = {**begun, "init": str(given.after / town / "run" / "model")}
     return trained(given.work / town / "run", weights, given.steps, begun, given)
 
 

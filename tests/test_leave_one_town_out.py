@@ -66,6 +66,24 @@ def test_what_all_begin_with_has_seen_no_town(training):
     assert first.weight("dhaka-0") == 0.0
 
 
+def test_a_network_is_gone_on_with_from_the_one_that_left_out_the_same_town(
+    training, tmp_path, monkeypatch
+):
+    asked = []
+    monkeypatch.setattr(training, "trained", lambda *given: asked.append(given) or tmp_path)
+    parser = training.arguments(argparse.ArgumentParser())
+    given = parser.parse_args(["new", "--datasets", "d", "--after", str(tmp_path / "old")])
+    begun = training.begin(given)
+    for town in ("kampala", "banepa"):
+        training.run_of(town, begun, given)
+    for town, (run, weights, _, first, _) in zip(("kampala", "banepa"), asked, strict=True):
+        assert run == Path("new") / town / "run"
+        assert first == {
+            "pretrained": "none", "init": str(tmp_path / "old" / town / "run" / "model")
+        }  # fmt: skip
+        assert [weights[name] for name in training.TOWNS[town]] == [0] * len(training.TOWNS[town])
+
+
 def test_what_was_drawn_otherwise_is_kept_apart(bench, tmp_path):
     def folder(threshold, views=None):
         given = argparse.Namespace(work=tmp_path, threshold=threshold, views=views)

@@ -25,7 +25,7 @@ SMALL = {
     "encoder": SMALLEST, "size": 96, "cells": 8, "rois": 4, "workers": 0, "samples_per_epoch": 1,
     "batch_size": 1, "warmup": 1, "log_every": 1, "device": "cpu", "precision": "fp32", "steps": 1,
 }  # fmt: skip
-STAGES = ("first", "second", "third", "self-run", "yards-run", "terraces-run")
+STAGES = ("first", "second", "third", "fourth", "self-run", "yards-run", "terraces-run")
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def test_all_stages_run_one_from_the_other_and_what_is_done_is_kept(
     signed = {name: f"{card['name']} version {card['version']}" for name, card in cards.items()}
     before = {
         "second": "first", "third": "second", "self-run": "second", "yards-run": "self-run",
-        "terraces-run": "third",
+        "terraces-run": "third", "fourth": "third",
     }  # fmt: skip
     assert {name: begun[name] for name in before} == {k: signed[v] for k, v in before.items()}
     made = {path: path.stat().st_mtime_ns for path in work.glob("*/model/*")}

@@ -486,7 +486,7 @@ def test_a_run_that_shares_first_weights_goes_on_without_their_model(dataset, tr
     shutil.rmtree(mine)
     for name, value in weights(train(stopped).model).items():
         assert torch.equal(value, undisturbed[name]), name
-    with pytest.raises(TrainingError, match="begun with init_share = 0.5"):
+    with pytest.raises(TrainingError, match=r"begun with init_share = 0\.5"):
         train(dataclasses.replace(stopped, init_share=0.25))
 
 
