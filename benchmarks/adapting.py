@@ -7,13 +7,14 @@ town's first scene the square in the north-west that holds `--buildings` of its 
 from, as by `buildex tile --negatives 1` and `buildex train --preset adapt --init
 WORK/TOWN/run/model`, from nothing else. In the rest, from 10 m on, both networks draw what neither
 has learnt from, and are scored there; nothing of it chooses weights or threshold.
-WORK/TOWN/adapted-N-NETWORK keeps dataset, run, layers, overlays and figures; interrupted, the same
-command goes on.
+WORK/TOWN/adapted-N-NETWORK-PRESET keeps dataset, run, layers, overlays and figures; interrupted,
+the same command goes on.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 from pathlib import Path
 from typing import NamedTuple
@@ -91,7 +92,8 @@ def figures_of(town: str, given: argparse.Namespace) -> Figures:
 def folder_of(town: Path, network: str, given: argparse.Namespace) -> Path:
     """Where what came of a network of a town is kept: by what decides it."""
     steps = f"-{given.steps}" if given.steps else ""
-    return town / f"adapted-{given.buildings}-{network[:8]}{steps}"
+    preset = hashlib.sha256(json.dumps(dict(ADAPT), sort_keys=True).encode()).hexdigest()
+    return town / f"adapted-{given.buildings}-{network[:8]}-{preset[:4]}{steps}"
 
 
 def divided(scene: Path, count: int, folder: Path) -> Areas:

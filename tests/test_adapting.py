@@ -102,3 +102,6 @@ def test_figures_that_are_there_are_kept_and_those_of_another_network_apart(
         )
     ]
     assert len(set(others)) == 4
+    monkeypatch.setattr(bench, "ADAPT", {**ADAPT, "lr": 1e-5})
+    another = bench.folder_of(tmp_path, "a", argparse.Namespace(buildings=30, steps=None))
+    assert another not in others
