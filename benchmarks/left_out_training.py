@@ -11,7 +11,8 @@ what comes out; the town `none` leaves nothing out. They run one after the other
 them are processes of their own, side by side, which a GPU serves by turns, and of which one that
 fails does not stop the others. Runs that are complete are kept, others go on. `--hours` ends every
 run by the clock, but that of `--first-steps`. `leave_one_town_out.py` scores what lies in WORK: a
-machine with a GPU needs only what `buildex train` needs.
+machine with a GPU needs only what `buildex train` needs. `--after WORK` goes on from the networks
+of another WORK, town by town.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from pathlib import Path
 from buildex.card import read_card
 from buildex.cli.console import say, track
 from buildex.config import from_table, read_toml
-from buildex.errors import BuildexError, DatasetError, ModelError
+from buildex.errors import BuildexError, ConfigError, DatasetError, ModelError
 from buildex.io.dataset import Dataset
 from buildex.nn.recipe import TrainConfig
 from buildex.nn.settings import VAL
@@ -83,6 +84,11 @@ def main() -> None:
 def begin(given: argparse.Namespace) -> dict[str, object]:
     """What every town's training starts from: an encoder, or a network that learnt before."""
     if given.after:
+        if given.init or given.first_steps or given.after.resolve() == given.work.resolve():
+            raise ConfigError(
+                "--after names what all towns begin with",
+                hint="leave --init and --first-steps out, and let it be another WORK",
+            )
         return {"pretrained": "none"}  # and each from its own
     if given.init:
         return {"pretrained": "none", "init": given.init}

@@ -10,7 +10,7 @@ import pytest
 
 from buildex.card import CARD, ModelCard, NetworkSpec, card_text
 from buildex.config import read_toml
-from buildex.errors import DatasetError, ModelError
+from buildex.errors import ConfigError, DatasetError, ModelError
 from buildex.geo.keypoints import RoiCodec
 from buildex.nn.settings import Feeding
 from buildex.predicting import OpenModel
@@ -82,6 +82,14 @@ def test_a_network_is_gone_on_with_from_the_one_that_left_out_the_same_town(
             "pretrained": "none", "init": str(tmp_path / "old" / town / "run" / "model")
         }  # fmt: skip
         assert [weights[name] for name in training.TOWNS[town]] == [0] * len(training.TOWNS[town])
+
+
+@pytest.mark.parametrize("more", [["--init", "m"], ["--first-steps", "3"], ["--after", "new"]])
+def test_networks_of_another_work_are_the_only_beginning(training, more):
+    parser = training.arguments(argparse.ArgumentParser())
+    given = parser.parse_args(["new", "--datasets", "d", "--after", "old", *more])
+    with pytest.raises(ConfigError, match="--after"):
+        training.begin(given)
 
 
 def test_what_was_drawn_otherwise_is_kept_apart(bench, tmp_path):

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from buildex.card import ModelCard
-from buildex.errors import ModelError
+from buildex.errors import ModelError, OutputError
 from buildex.geo.keypoints import RoiCodec
 from buildex.nn.network import new_network
 from buildex.nn.weights import load_model, save_model
@@ -31,7 +31,7 @@ def model(folder, seed, version, **changes):
     spec = replace(tiny_spec(), **changes)
     card = ModelCard(
         name="some", version=version, gsd=0.1, size=96, network=spec, codec=RoiCodec(cells=16),
-        provenance={"seed": seed},
+        provenance={"seed": seed}, score=0.7, calibration=(2.0, 0.1), validation={"iou": 0.5},
     )  # fmt: skip
     save_model(new_network(spec), card, folder)
     return folder
@@ -55,6 +55,9 @@ def test_it_lies_between_and_says_of_what_it_is(bench, tmp_path, monkeypatch):
     assert moved > 10
     assert (card.name, card.version) == ("some", "3")
     assert card.provenance == {"seed": 2, "mean_of": "0.25 of some version 1"}
+    assert (card.score, card.calibration, card.validation) == (0.5, (1.0, 0.0), {})
+    with pytest.raises(OutputError, match="model already"):
+        bench.main()
 
 
 def test_networks_of_two_makes_have_no_mean(bench, tmp_path):

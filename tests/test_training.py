@@ -472,7 +472,7 @@ def test_a_share_of_the_first_weights_stays_in_what_is_exported(dataset, trained
     assert len(moved) > 20
     for name in moved:
         shrunk = half[name].abs().mean() / learnt[name].abs().mean()
-        # Steps 1 to 4: the first of them is taken whole, and 2/11 * 3/12 * 4/13 of it stays.
+        # Without a share the average begins with step 1, with one at the start: soon forgotten.
         assert shrunk == pytest.approx(0.5, abs=0.05), name
 
 

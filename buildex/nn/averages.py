@@ -70,9 +70,11 @@ class Anchored(_Moving):
     def setup(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str
     ) -> None:
-        """Note the start; a checkpoint that is loaded then has it of its own."""
+        """Note the start, where the average begins; a checkpoint that is loaded has its own."""
         super().setup(trainer, pl_module, stage)
         if stage == "fit":
+            assert self._average_model is not None
+            self._average_model.n_averaged.fill_(1)  # at 0 the first weights would be taken whole
             self.start = [weight.detach().clone() for weight in pl_module.parameters()]
 
     def move(self, averages: ParamList, now: ParamList, count: Tensor | int) -> None:

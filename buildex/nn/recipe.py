@@ -186,8 +186,8 @@ class TrainConfig:
             )
         if self.init_share and not (self.init and self.average and self.freeze_norms):
             raise ConfigError(
-                f"init_share is {self.init_share}, and there is nothing to share with",
-                hint="set `init`, `average` and `freeze_norms`, too",
+                f"init_share {self.init_share} needs `init`, `average` and `freeze_norms`",
+                hint="set these, or init_share to 0",
             )
         _ = self.network  # parts that do not fit are refused here
 

@@ -49,6 +49,11 @@ def test_a_share_of_the_start_stays_however_long_it_learns(share):
     assert mixed[-1] == pytest.approx((1 - share) * averages(0.9, values)[-1])  # it starts from 0
 
 
+def test_with_a_share_the_average_begins_at_the_start():
+    found = averages(0.9, [1.0, 1.0], averaging(0.9, 0.5))
+    assert found == pytest.approx([0.5 * 9 / 11, 0.5 * (1 - 2 / 11 * 3 / 12)])
+
+
 def test_with_all_of_the_start_nothing_changes():
     assert averages(0.9, [3.0] * 100, averaging(0.9, 1.0))[-1] == pytest.approx(0, abs=1e-4)
 
