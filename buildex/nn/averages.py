@@ -13,7 +13,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 ParamList = list[Tensor] | tuple[Tensor, ...]
 
 
-def averaging(decay: float, start_share: float = 0.0) -> WeightAveraging:
+def averaging(decay: float, init_share: float = 0.0) -> WeightAveraging:
     """A moving average of the weights, used for validation and export.
 
     Its decay grows with the steps n as (1 + n) / (10 + n) up to `decay`, so that the random
@@ -22,9 +22,9 @@ def averaging(decay: float, start_share: float = 0.0) -> WeightAveraging:
 
     Args:
         decay: of the average, under 1.
-        start_share: share of the weights that training starts from, see `Anchored`.
+        init_share: share of the weights that training starts from, see `Anchored`.
     """
-    return Anchored(decay, start_share) if start_share > 0 else _Moving(decay)
+    return Anchored(decay, init_share) if init_share > 0 else _Moving(decay)
 
 
 class _Moving(WeightAveraging):

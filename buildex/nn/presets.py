@@ -51,7 +51,8 @@ PAPER: Mapping[str, Any] = {
 }
 # A model that goes on with some buildings of the town that is to be drawn, in minutes on two cores
 # (docs/decisions/0022). Weaker changes of samples than a model for all towns needs, for light and
-# pixels of one mosaic are what they are; batches are too small for norms to be learnt from.
+# pixels of one mosaic are what they are; batches are too small for norms to be learnt from. Half of
+# what the model knew is kept (0023).
 ADAPT: Mapping[str, Any] = {
     "name": "adapted",
     "init": "drone-lite2",
