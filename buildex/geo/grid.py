@@ -51,12 +51,6 @@ class Grid:
         """Side of a pixel in units of the CRS: square root of a pixel's area."""
         return math.sqrt(abs(self.transform.determinant))
 
-    @property
-    def north_up(self) -> bool:
-        """Whether rows run east and columns run south."""
-        t = self.transform
-        return t.b == 0 and t.d == 0 and t.a > 0 and t.e < 0
-
     def crop(self, box: PixelBox) -> Grid:
         """The grid of a box of its pixels; the ground stays where it was."""
         moved = self.transform @ Affine.translation(box.x0, box.y0)

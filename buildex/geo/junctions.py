@@ -154,12 +154,11 @@ def _gathered(
 def exact_junctions(polygons: Polygons, settings: Walls, loose: Flags) -> tuple[Polygons, Flags]:
     """Make corners on a neighbour's wall exact, so that no rounding lets the two overlap.
 
-    Such a corner is set back by `settings.clearance`; with `settings.nodes` the wall gets a
-    vertex there instead.
+    Such a corner is set back by `settings.clearance`.
 
     Args:
         polygons: (N,), which may overlap by a hair.
-        settings: `hair`, `bend` and `nodes`.
+        settings: `hair` and `bend`.
         loose: (N,) polygons that were changed; junctions of two others stay as they are.
 
     Returns:
@@ -171,15 +170,13 @@ def exact_junctions(polygons: Polygons, settings: Walls, loose: Flags) -> tuple[
     corner, edge = corner[busy], edge[busy]
     if len(corner) == 0:
         return polygons, np.zeros(len(polygons), dtype=bool)
-    if settings.nodes:
-        return _with_nodes(polygons, outlines, corner, edge)
     return _set_back(polygons, outlines, (corner, edge), settings)
 
 
 def _junctions(outlines: Outlines, settings: Walls) -> tuple[Index, Index]:
     """Corners that lie on edges of other polygons but on none of their corners, in order."""
     tree, lengths = shapely.STRtree(shapely.points(outlines.points)), outlines.lengths
-    most = settings.hair if settings.nodes else settings.clearance(lengths / 2, lengths)
+    most = settings.clearance(lengths / 2, lengths)
     edge, corner = tree.query(outlines.edges(), predicate="dwithin", distance=most)
     other = outlines.owner[corner] != outlines.owner[edge]
     corner, edge = corner[other], edge[other]
@@ -226,30 +223,4 @@ def _replaced(
     good = shapely.is_valid(shapes)
     changed[np.flatnonzero(changed)[~good]] = False
     out[changed] = shapes[good]
-    return out, changed
-
-
-def _with_nodes(
-    polygons: Polygons, outlines: Outlines, corner: Index, edge: Index
-) -> tuple[Polygons, Flags]:
-    """Give walls a vertex at each corner that lies on them."""
-    t = ((outlines.points[corner] - outlines.points[edge]) * outlines.directions[edge]).sum(axis=1)
-    order = np.lexsort((t * outlines.side[edge], edge))
-    corner, edge = corner[order], edge[order]
-    again = (np.diff(edge, prepend=-1) == 0) & (
-        outlines.points[corner] == outlines.points[np.roll(corner, 1)]
-    ).all(axis=1)
-    corner, edge = corner[~again], edge[~again]
-    out, changed = polygons.copy(), np.zeros(len(polygons), dtype=bool)
-    for index in np.unique(outlines.owner[edge]).tolist():
-        mine = outlines.owner == index
-        first = int(np.argmax(mine))
-        here = outlines.owner[edge] == index
-        at = edge[here] - first + 1
-        points = np.insert(outlines.points[mine], at, outlines.points[corner[here]], axis=0)
-        ring = np.insert(outlines.ring[mine], at, outlines.ring[edge[here]])
-        parts = [points[ring == name] for name in np.unique(ring)]
-        polygon = shapely.Polygon(parts[0], parts[1:])
-        if polygon.is_valid:
-            out[index], changed[index] = polygon, True
     return out, changed

@@ -67,11 +67,6 @@ def pair_overlaps(first: Polygons, second: Polygons) -> Overlaps:
     return _sharing(Layer.of(first), Layer.of(second), each, each)
 
 
-def overlap_area(polygons: Polygons) -> float:
-    """Area that polygons of one layer share, summed over pairs, in square units of their CRS."""
-    return float(own_overlaps(polygons).area.sum()) if len(polygons) else 0.0
-
-
 class Inside(NamedTuple):
     """Polygons (N,) as an area sees them."""
 

@@ -28,11 +28,16 @@ STRETCH = 2.0  # how much longer or shorter a projected piece may be (FFL)
 
 
 def outline_distances(a: Edges, b: Edges) -> tuple[Floats, Floats]:
-    """PoLiS and Hausdorff distance (N,) of each pair, of which the vertices are looked at once."""
+    """PoLiS and Hausdorff distance (N,) of each pair, of which the vertices are looked at once.
+
+    The Hausdorff distance, to within `HAUSDORFF_TOLERANCE`, is the largest distance from any
+    point of one outline to the other outline, not only from its vertices: edges are halved
+    while a point between their ends may lie farther off than what is known, so the cost is
+    that of a few more vertices.
+    """
     forth, back = _vertex_gaps(a, b), _vertex_gaps(b, a)
     polis = 0.5 * (_mean_gaps(forth, a) + _mean_gaps(back, b))
-    one_way = _farthest(a, b, forth, HAUSDORFF_TOLERANCE)
-    return polis, np.maximum(one_way, _farthest(b, a, back, HAUSDORFF_TOLERANCE))
+    return polis, np.maximum(_farthest(a, b, forth), _farthest(b, a, back))
 
 
 def polis_distances(a: Polygons, b: Polygons) -> Floats:
@@ -65,20 +70,7 @@ def _mean_gaps(gaps: Floats, a: Edges) -> Floats:
     return np.asarray(np.add.reduceat(gaps, a.first[:-1]) / a.counts) if len(a) else np.empty(0)
 
 
-def hausdorff_distances(a: Polygons, b: Polygons, tolerance: float = HAUSDORFF_TOLERANCE) -> Floats:
-    """Hausdorff distance (N,) of the outlines of each pair, to within `tolerance`.
-
-    The largest distance from any point of one outline to the other outline, not only from
-    its vertices: edges are halved while a point between their ends may lie farther off
-    than what is known, so the cost is that of a few more vertices.
-    """
-    edges_a, edges_b = edges_of(a), edges_of(b)
-    one_way = _farthest(edges_a, edges_b, _vertex_gaps(edges_a, edges_b), tolerance)
-    other_way = _farthest(edges_b, edges_a, _vertex_gaps(edges_b, edges_a), tolerance)
-    return np.maximum(one_way, other_way)
-
-
-def _farthest(a: Edges, b: Edges, gaps: Floats, tolerance: float) -> Floats:
+def _farthest(a: Edges, b: Edges, gaps: Floats) -> Floats:
     """Distance (N,) to the outline of b of the point of a's outline that is farthest from it.
 
     `gaps` are those of its vertices.
@@ -88,7 +80,7 @@ def _farthest(a: Edges, b: Edges, gaps: Floats, tolerance: float) -> Floats:
     known = np.maximum.reduceat(gaps, a.first[:-1])
     start, end, owner = a.start, a.start + a.along, a.owner
     while len(owner):
-        open_ = farthest_bound(start, end, owner, b) > known[owner] + tolerance
+        open_ = farthest_bound(start, end, owner, b) > known[owner] + HAUSDORFF_TOLERANCE
         start, end, owner = start[open_], end[open_], owner[open_]
         middle = (start + end) / 2
         np.maximum.at(known, owner, nearest(middle, owner, b)[0])

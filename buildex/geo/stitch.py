@@ -139,11 +139,6 @@ class Stitcher:
         return self.add(Sightings.collect([]))
 
 
-def stitch(seen: Sightings, settings: Stitching = DEFAULT) -> Stitched:
-    """Join parts and drop doubles; buildings may still overlap, see `geo.walls`."""
-    return Stitcher(settings).add(seen)
-
-
 class _Kin(NamedTuple):
     """Pairs of sightings that may be one building."""
 

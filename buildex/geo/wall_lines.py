@@ -33,8 +33,7 @@ class Walls:
         snap: corners on a common wall nearer to each other than this become one.
         most_change: share of a building's area that may be won or lost.
         smallest: area under which a building is dropped.
-        nodes: whether a wall gets a vertex where a neighbour's corner meets it.
-        hair: where it gets none, how far such a corner stays off the wall ...
+        hair: how far a corner that meets the middle of a neighbour's wall stays off it ...
         bend: ... at least; curvature of a straight wall in another CRS, at most: tan(latitude)
             over the radius of the earth, here of 70 degrees.
     """
@@ -45,7 +44,6 @@ class Walls:
     snap: float = 0.3
     most_change: float = 0.15
     smallest: float = 0.0
-    nodes: bool = False
     hair: float = 1e-5
     bend: float = 4.3e-7
 

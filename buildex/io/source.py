@@ -43,11 +43,6 @@ class Stretch:
         """The stretch as a table."""
         return {"low": self.low, "high": self.high}
 
-    @classmethod
-    def from_dict(cls, table: dict[str, float]) -> Stretch:
-        """The stretch that `to_dict` wrote."""
-        return cls(float(table["low"]), float(table["high"]))
-
     def __call__(self, values: NDArray[np.floating]) -> Pixels:
         """Values of any shape as 8 bits; halves are rounded up, within float noise."""
         scaled = (values - self.low) * (255.0 / (self.high - self.low))

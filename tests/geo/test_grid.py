@@ -40,7 +40,6 @@ def test_the_first_pixel_has_its_centre_at_a_half():
     np.testing.assert_allclose(grid.to_ground(np.array([[0.5, 0.5]])), [[100.25, 199.75]])
     assert grid.bounds == (100, 199, 102, 200)
     assert grid.gsd == 0.5
-    assert grid.north_up
 
 
 def test_a_grid_without_pixels_or_inverse_is_refused():

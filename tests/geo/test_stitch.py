@@ -5,7 +5,7 @@ import pytest
 import shapely
 
 from buildex.geo.sightings import Sightings
-from buildex.geo.stitch import Stitched, Stitcher, Stitching, overlapping_pairs, stitch
+from buildex.geo.stitch import Stitched, Stitcher, Stitching, overlapping_pairs
 
 LEFT, RIGHT = (0.0, 0, 100, 100), (60.0, 0, 160, 100)
 CORES = {LEFT: (0.0, 0, 80, 100), RIGHT: (80.0, 0, 160, 100)}
@@ -29,6 +29,11 @@ def seen(*rows):
         np.array([row[3] for row in rows], dtype=bool),
         np.zeros(len(rows), dtype=bool),
     )
+
+
+def stitch(sightings: Sightings, settings: Stitching) -> Stitched:
+    """What all tiles saw, joined in one go."""
+    return Stitcher(settings).add(sightings)
 
 
 def test_a_building_that_two_tiles_saw_whole_is_kept_once_from_its_owner():
@@ -145,7 +150,7 @@ def test_nothing_seen_gives_nothing():
         np.zeros((0, 4)),
         *[np.zeros(0, bool)] * 2,
     )
-    assert len(stitch(empty).polygons) == 0
+    assert len(stitch(empty, Stitching()).polygons) == 0
 
 
 def town_under_tiles(rows, cols, step=80, size=120):

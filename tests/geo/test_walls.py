@@ -130,14 +130,6 @@ def test_a_house_across_the_end_of_two_makes_a_junction_without_a_vertex():
     assert middle.distance(out[1]) < 1e-4
 
 
-def test_with_nodes_the_wall_has_a_vertex_at_the_junction():
-    top = shapely.box(0, 8.1, 10, 14)
-    out = shared(shapely.box(0, 0, 5, 8), shapely.box(5, 0, 10, 8), top, nodes=True).polygons
-    assert overlap(out) == 0
-    assert vertices(out) == 13
-    assert corners(out[0]) & corners(out[1]) & corners(out[2])
-
-
 def test_a_courtyard_stays_when_the_row_around_it_moves():
     ring = shapely.box(0, 0, 20, 20).difference(shapely.box(6, 6, 14, 14))
     out = shared(ring, shapely.box(20.2, 0, 28, 20)).polygons

@@ -38,6 +38,12 @@ def far_off(mosaic: Mosaic, box: PixelBox) -> float:
     return float(np.abs(image - truth(mosaic, box)).max())
 
 
+def north_up(mosaic: Mosaic) -> bool:
+    """Whether its grid's rows run east and its columns south."""
+    t = mosaic.grid.transform
+    return t.b == 0 and t.d == 0 and t.a > 0 and t.e < 0
+
+
 @pytest.fixture
 def plain(tmp_path):
     """26 x 20 m at 5 cm: two source pixels for each pixel of the grid."""
@@ -126,7 +132,7 @@ def test_a_rotated_mosaic_is_turned_north_up(tmp_path):
     transform = transform_of(0.05, rotation=30)
     path = write_raster(tmp_path / "turned.tif", as_bytes(picture(transform, 520, 400)), transform)
     with Mosaic.open(path) as mosaic:
-        assert mosaic.grid.north_up
+        assert north_up(mosaic)
         center = mosaic.grid.to_pixel(mosaic.outline.mean(axis=0)[None])[0].astype(int)
         box = PixelBox(*(center - 40), *(center + 40))
         assert far_off(mosaic, box) <= 1
@@ -137,7 +143,7 @@ def test_a_mosaic_whose_rows_run_north_is_turned_too(tmp_path):
     transform = Affine(0.05, 0, ORIGIN[0], 0, 0.05, ORIGIN[1] - 20)
     path = write_raster(tmp_path / "up.tif", as_bytes(picture(transform, 520, 400)), transform)
     with Mosaic.open(path) as mosaic:
-        assert mosaic.grid.north_up
+        assert north_up(mosaic)
         assert far_off(mosaic, MIDDLE) <= 1
 
 
@@ -162,11 +168,6 @@ def test_sixteen_bits_are_stretched_once_for_the_whole_mosaic(tmp_path):
     whole, _ = mosaic.read(PixelBox(0, 0, 260, 200))
     wanted = np.clip((np.moveaxis(bands, 0, 2) - low) * 255 / (high - low), 0, 255)
     assert np.abs(whole - wanted).max() <= 1
-
-
-def test_a_stretch_comes_back_from_its_table():
-    stretch = Stretch(12.5, 4000.0)
-    assert Stretch.from_dict(stretch.to_dict()) == stretch
 
 
 class Watched:
