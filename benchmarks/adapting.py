@@ -67,13 +67,14 @@ def figures_of(town: str, given: argparse.Namespace) -> Figures:
         ModelError: if there is no network that has not seen the town.
     """
     before = find_model(str(given.work / town / "run" / "model"))
-    work = folder_of(given.work / town, digest(before), given)
+    kind = f"adapted-{given.buildings}"
+    work = folder_of(given.work / town, digest(before), kind, given.steps)
     done = work / f"figures-{given.threshold:g}.json"
     if not done.is_file():
         work.mkdir(parents=True, exist_ok=True)
         scene = given.data / "train" / TOWNS[town][0]
         areas = divided(scene, given.buildings, work)
-        after = adapted(scene, areas, before, work, given)
+        after = adapted(taught(scene, areas.taught, work / "dataset"), before, work / "run", given)
         config = PredictConfig(
             threshold=given.threshold, aoi=areas.rest, overwrite=True, restart=True
         )
@@ -89,11 +90,10 @@ def figures_of(town: str, given: argparse.Namespace) -> Figures:
     return found
 
 
-def folder_of(town: Path, network: str, given: argparse.Namespace) -> Path:
+def folder_of(town: Path, network: str, kind: str, steps: int | None) -> Path:
     """Where what came of a network of a town is kept: by what decides it."""
-    steps = f"-{given.steps}" if given.steps else ""
     preset = hashlib.sha256(json.dumps(dict(ADAPT), sort_keys=True).encode()).hexdigest()
-    return town / f"adapted-{given.buildings}-{network[:8]}-{preset[:4]}{steps}"
+    return town / f"{kind}-{network[:8]}-{preset[:4]}{f'-{steps}' if steps else ''}"
 
 
 def divided(scene: Path, count: int, folder: Path) -> Areas:
@@ -122,14 +122,18 @@ def divided(scene: Path, count: int, folder: Path) -> Areas:
     return Areas(*places)
 
 
-def adapted(scene: Path, areas: Areas, init: Path, work: Path, given: argparse.Namespace) -> Path:
-    """The model that has learnt from the taught area; goes on with a run that was begun."""
-    dataset, run = work / "dataset", work / "run"
+def taught(scene: Path, area: Path, dataset: Path) -> Path:
+    """The dataset of an area of a scene."""
+    if not (dataset / "dataset.json").is_file():
+        config = TileConfig(aoi=(area,), negatives=1.0, name=(scene.name,))
+        tile([str(scene / "mosaic.tif")], [scene / "buildings.geojson"], dataset, config, track)
+    return dataset
+
+
+def adapted(dataset: Path, init: Path, run: Path, given: argparse.Namespace) -> Path:
+    """The model that has learnt from a dataset; goes on with a run that was begun."""
     if (run / "model" / "model.toml").is_file():
         return run / "model"
-    if not (dataset / "dataset.json").is_file():
-        config = TileConfig(aoi=(areas.taught,), negatives=1.0, name=(scene.name,))
-        tile([str(scene / "mosaic.tif")], [scene / "buildings.geojson"], dataset, config, track)
     settings = {
         **ADAPT, "init": str(init), "datasets": [dataset], "output": run, "device": given.device,
         "graphs": False, "resume": can_go_on(run), "overwrite": True,

@@ -23,16 +23,13 @@ from buildex.card import UNCALIBRATED, read_card
 from buildex.cli.console import say, track
 from buildex.errors import BuildexError, ModelError
 from buildex.geo.footprints import Footprints
+from buildex.geo.learnable import certain, learnable
 from buildex.io.raster import Mosaic
 from buildex.io.vector import read_footprints, write_footprints
 from buildex.io.zoo import DEFAULT_MODEL, find_model
 from buildex.predicting import PredictConfig, open_model, predict
 
 SURE, UNSURE = 0.6, 0.2  # chances from which something is a label, and no longer ground
-AROUND = 0.6  # metres round what may be a building that are cut out ...
-BETWEEN = 0.4  # ... and round what surely is one that stay, all the same
-VERTICES = 12  # most vertices ...
-SQUARE = 0.75  # ... and least squareness of a label: what is ragged was not seen well
 
 
 def main() -> None:
@@ -90,20 +87,16 @@ def parted(
     """The labels, and the area in which all buildings are labelled.
 
     Args:
-        seen: buildings with their chances and shapes, in metres.
+        seen: buildings with their chances, in metres.
         frame: the mosaic's outline.
         sure: chance from which one that looks like a building is a label.
         unsure: chance from which anything else is cut out.
     """
-    chance = seen.columns["score"].astype(float)
-    good = (chance >= sure) & (seen.columns["n_vertices"].astype(int) <= VERTICES)
-    good &= seen.columns["squareness"].astype(float) >= SQUARE
-    labels = seen.take(good)
-    around = shapely.union_all(shapely.buffer(labels.polygons, BETWEEN))
-    doubtful = seen.take(~good & (chance >= unsure)).polygons
-    cut = shapely.union_all(shapely.buffer(doubtful, AROUND)).difference(around)
-    named = Footprints(labels.polygons, labels.crs, {"building": np.full(len(labels), "yes")})
-    return named, frame.difference(cut)
+    chance = seen.numbers("score")
+    good = learnable(seen.polygons, chance, sure)
+    labels, doubtful = seen.take(good).polygons, seen.take(~good & (chance >= unsure)).polygons
+    named = Footprints(labels, seen.crs, {"building": np.full(len(labels), "yes")})
+    return named, certain(frame, labels, doubtful)
 
 
 if __name__ == "__main__":

@@ -87,6 +87,13 @@ class TileConfig:
     name: tuple[str, ...] = field(
         default=(), metadata=_help("Scene name, one per mosaic; else from the file's name.")
     )
+    sure: float | None = field(
+        default=None,
+        metadata=_help(
+            "Labels are what a model drew: those of at least this score are learnt, the others"
+            " neither as buildings nor as ground."
+        ),
+    )
     crs: str | None = field(
         default=None, metadata=_help("CRS of mosaics and labels that name none.")
     )
@@ -114,6 +121,7 @@ class TileConfig:
             "guard": 0 <= self.guard < math.inf,
             "name": all(is_name(name) for name in self.name),
             "negatives": 0 <= self.negatives <= 1,
+            "sure": self.sure is None or 0 < self.sure <= 1,
             "min-kept": 0 <= self.min_kept <= 1,
             "min-valid": 0 <= self.min_valid <= 1,
             "quality": 1 <= self.quality <= 100,
@@ -140,6 +148,7 @@ class TileReport:
         labels: what became of the features of the labels: the fields of
             `io.vector.RepairCounts`.
         unlabelled: names of scenes on which no label lies.
+        doubtful: buildings of a model's drawing that nobody learns, see `TileConfig.sure`.
     """
 
     path: str
@@ -151,6 +160,7 @@ class TileReport:
     annotations: int
     labels: dict[str, int]
     unlabelled: tuple[str, ...]
+    doubtful: int
 
     def as_dict(self) -> dict[str, Any]:
         """The report as a table."""
@@ -169,6 +179,8 @@ class TileReport:
             f"{self.buildings} buildings in {self.annotations} parts, {self.scenes} scenes",
             f"labels: {labels.text() or f'{labels.read} features'}",
         ]
+        if self.doubtful:
+            lines.append(f"doubtful buildings that nobody learns: {self.doubtful}")
         if left:
             lines.append(f"tiles left out: {left}")
         if self.unlabelled:
@@ -213,7 +225,8 @@ def _made(
     files: Sequence[SceneFiles], partial: Partial, config: TileConfig, track: Track
 ) -> tuple[list[LabelledScene], list[CutTile], dict[str, int]]:
     """Make the dataset: its scenes, its tiles, and how many were left out and why."""
-    scenes = read_scenes(files, TilingGrid(config.gsd, config.size, config.overlap, config.crs))
+    tiling = TilingGrid(config.gsd, config.size, config.overlap, config.crs)
+    scenes = read_scenes(files, tiling, config.sure)
     places = _placed(scenes, config)
     infos = [scene.info for scene in scenes]
     partial.start({"buildex": edition(), "options": _options(config), "scenes": infos})
@@ -268,6 +281,8 @@ def _options(config: TileConfig) -> dict[str, Any]:
     table = asdict(config)
     for name in ("workers", "overwrite", "aoi", "name", "stac"):
         del table[name]
+    if config.sure is None:  # datasets of before it was there are what they were
+        del table["sure"]
     return table
 
 
@@ -359,4 +374,5 @@ def _report(
         annotations=sum(len(tile.record["annotations"]) for tile in tiles),
         labels={name: sum(count[name] for count in counts) for name in counts[0]},
         unlabelled=tuple(scene.scene.name for scene in scenes if not scene.keys),
+        doubtful=sum(scene.doubtful for scene in scenes),
     )

@@ -67,7 +67,8 @@ def test_it_learns_from_the_taught_area_alone_by_the_preset(bench, data, tmp_pat
     scene = data / "train" / "kampala"
     areas = bench.divided(scene, 7, tmp_path)
     given = argparse.Namespace(steps=3, device="cpu")
-    bench.adapted(scene, areas, tmp_path / "before", tmp_path, given)
+    dataset = bench.taught(scene, areas.taught, tmp_path / "dataset")
+    bench.adapted(dataset, tmp_path / "before", tmp_path / "run", given)
     (config,) = asked
     usual = from_table(TrainConfig, dict(ADAPT))
     assert (config.init, config.steps, config.lr) == (str(tmp_path / "before"), 3, usual.lr)
@@ -87,21 +88,16 @@ def test_figures_that_are_there_are_kept_and_those_of_another_network_apart(
     with pytest.raises(ModelError, match="kampala"):
         bench.figures_of("kampala", given)
     monkeypatch.setattr(bench, "find_model", Path)
-    done = bench.folder_of(tmp_path / "kampala", "a" * 64, given) / "figures-0.5.json"
+    done = bench.folder_of(tmp_path / "kampala", "a" * 64, "adapted-30", None) / "figures-0.5.json"
     done.parent.mkdir(parents=True)
     kept = {"before": {"f1_50": 0.1}, "after": {"f1_50": 0.2}}
     done.write_text(json.dumps(kept), encoding="utf-8")
     assert bench.figures_of("kampala", given) == kept
     others = [
-        bench.folder_of(tmp_path, network, argparse.Namespace(buildings=count, steps=steps))
-        for network, count, steps in (
-            ("a", 30, None),
-            ("b", 30, None),
-            ("a", 60, None),
-            ("a", 30, 9),
-        )
+        bench.folder_of(tmp_path, *of)
+        for of in (("a", "x-30", None), ("b", "x-30", None), ("a", "x-60", None), ("a", "x-30", 9))
     ]
     assert len(set(others)) == 4
     monkeypatch.setattr(bench, "ADAPT", {**ADAPT, "lr": 1e-5})
-    another = bench.folder_of(tmp_path, "a", argparse.Namespace(buildings=30, steps=None))
+    another = bench.folder_of(tmp_path, "a", "x-30", None)
     assert another not in others

@@ -25,18 +25,15 @@ def bench(monkeypatch):
     return importlib.import_module("pseudo_labels")
 
 
-def seen(*buildings: tuple[shapely.Polygon, float, int, float]) -> Footprints:
-    shapes, scores, vertices, squareness = zip(*buildings, strict=True)
-    columns = {"score": scores, "n_vertices": vertices, "squareness": squareness}
-    return Footprints(
-        np.array(shapes, dtype=object), "EPSG:32737", {k: np.array(v) for k, v in columns.items()}
-    )
+def seen(*buildings: tuple[shapely.Polygon, float]) -> Footprints:
+    shapes, scores = zip(*buildings, strict=True)
+    return Footprints(np.array(shapes, dtype=object), "EPSG:32737", {"score": np.array(scores)})
 
 
 def test_the_sure_are_labels_the_doubtful_are_cut_out_and_the_rest_is_ground(bench):
     sure, doubtful, unlikely = (shapely.box(x, 10, x + 10, 20) for x in (10, 40, 70))
     labels, area = bench.parted(
-        seen((sure, 0.9, 4, 1.0), (doubtful, 0.4, 4, 1.0), (unlikely, 0.1, 4, 1.0)), FRAME, 0.6, 0.2
+        seen((sure, 0.9), (doubtful, 0.4), (unlikely, 0.1)), FRAME, 0.6, 0.2
     )
     assert labels.polygons.tolist() == [sure]
     assert area.covers(sure)
@@ -44,17 +41,9 @@ def test_the_sure_are_labels_the_doubtful_are_cut_out_and_the_rest_is_ground(ben
     assert area.intersection(doubtful).area == 0
 
 
-@pytest.mark.parametrize(("vertices", "squareness"), [(30, 1.0), (4, 0.5)])
-def test_what_is_ragged_is_cut_out_however_sure(bench, vertices, squareness):
-    shape = shapely.box(10, 10, 20, 20)
-    labels, area = bench.parted(seen((shape, 0.95, vertices, squareness)), FRAME, 0.6, 0.2)
-    assert len(labels) == 0
-    assert not area.intersects(shape)
-
-
 def test_a_label_beside_something_doubtful_stays_whole(bench):
     sure, doubtful = shapely.box(10, 10, 20, 20), shapely.box(20, 10, 30, 20)
-    labels, area = bench.parted(seen((sure, 0.9, 4, 1.0), (doubtful, 0.3, 4, 1.0)), FRAME, 0.6, 0.2)
+    labels, area = bench.parted(seen((sure, 0.9), (doubtful, 0.3)), FRAME, 0.6, 0.2)
     assert len(labels) == 1
     assert area.covers(sure)
     assert not area.contains(shapely.Point(25, 15))

@@ -250,6 +250,54 @@ def test_outside_the_area_nothing_is_seen(scene, tmp_path):
     assert len(inside.buildings("train")[1].rings[0]) == 4  # uncut
 
 
+def drawn_by_a_model(path: Path, scores: list[float]) -> Path:
+    """The scene's houses as `buildex predict` would write them."""
+    plain = houses(HOUSES)
+    write_footprints(path, Footprints(plain.polygons, plain.crs, {"score": np.array(scores)}))
+    return path
+
+
+def test_of_what_a_model_drew_only_the_sure_is_learnt_and_the_rest_by_nobody(scene, tmp_path):
+    labels = drawn_by_a_model(tmp_path / "seen.gpkg", [0.9, 0.3, 0.9, 0.9, 0.9])
+    report = tile([scene], labels, tmp_path / "out", TileConfig(**SMALL, sure=0.6))
+    assert report.doubtful == 1
+    assert "doubtful buildings that nobody learns: 1" in report.text()
+    dataset = Dataset.open(tmp_path / "out")
+    (inside,) = dataset.scenes
+    assert len(inside.buildings("train")) == len(HOUSES) - 1
+    image, valid = inside.read(PixelBox(0, 0, 500, 300), "train")
+    place = Affine(*inside.info["transform"])
+    for index, house in enumerate(houses(HOUSES).polygons):
+        x, y = ~place @ (house.centroid.x, house.centroid.y)
+        assert valid[int(y), int(x)] == (index != 1), f"house {index}"
+    assert not image[~valid].any()
+
+
+def test_what_a_mapper_added_to_a_drawing_is_learnt(scene, tmp_path):
+    labels = drawn_by_a_model(tmp_path / "seen.gpkg", [0.9, math.nan, 0.1, 0.1, 0.1])
+    report = tile([scene], labels, tmp_path / "out", TileConfig(**SMALL, sure=0.6))
+    assert report.buildings == 2
+
+
+def test_a_drawing_without_scores_or_anything_sure_is_refused(scene, tmp_path):
+    config = TileConfig(**SMALL, sure=0.6)
+    with pytest.raises(VectorError, match="no numbers in a column `score`") as caught:
+        tile([scene], labels_of(scene), tmp_path / "out", config)
+    assert "leave it out where mappers drew" in caught.value.hint
+    labels = drawn_by_a_model(tmp_path / "seen.gpkg", [0.5] * len(HOUSES))
+    with pytest.raises(VectorError, match="none of the 5 buildings") as caught:
+        tile([scene], labels, tmp_path / "out", config)
+    assert "--sure" in caught.value.hint
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(ConfigError, match="`--sure` is 60"):
+        TileConfig(sure=60)
+
+
+def test_labels_of_mappers_make_the_dataset_that_they_made_before_there_was_sure(scene, tmp_path):
+    tile([scene], labels_of(scene), tmp_path / "out", TileConfig(**SMALL))
+    assert "sure" not in (tmp_path / "out" / "dataset.json").read_text()
+
+
 def test_an_area_may_be_most_of_the_world(scene, tmp_path):
     polygon = np.array([shapely.box(-180, -85, 180, 85)], dtype=object)
     write_footprints(tmp_path / "world.gpkg", Footprints(polygon, "EPSG:4326"))

@@ -42,6 +42,18 @@ class Footprints:
         columns = {name: values[index] for name, values in self.columns.items()}
         return Footprints(self.polygons[index], self.crs, columns)
 
+    def numbers(self, column: str) -> NDArray[np.float64]:
+        """A column (N,) as numbers, NaN where it says nothing.
+
+        Raises:
+            KeyError: if there is no such column.
+            ValueError: if it holds something else.
+        """
+        try:
+            return np.asarray(self.columns[column], dtype=np.float64)
+        except TypeError as error:
+            raise ValueError(str(error)) from None
+
     def moved(self, polygons: NDArray[np.object_], crs: str) -> Footprints:
         """The same buildings with other coordinates, in another CRS."""
         return Footprints(polygons, crs, self.columns)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from buildex.errors import ConfigError, VectorError
 from buildex.geo.footprints import Footprints
 from buildex.geo.grid import Grid
+from buildex.geo.learnable import certain, learnable
 from buildex.geo.tiles import TilePlace, cover
 from buildex.io.crs import WGS84, reprojected
 from buildex.io.cutter import Scene
@@ -64,6 +65,7 @@ class LabelledScene:
         touching: for each of `places` the indices of the buildings that are visible in it.
         keys: for each building what tells it apart from those of other scenes.
         counts: what became of the features of the labels.
+        doubtful: how many of those on the mosaic were left to nobody (`geo.learnable`).
     """
 
     scene: Scene
@@ -72,6 +74,7 @@ class LabelledScene:
     touching: tuple[tuple[int, ...], ...]
     keys: tuple[str, ...]
     counts: RepairCounts
+    doubtful: int = 0
 
 
 def paired(
@@ -101,12 +104,20 @@ def paired(
     return [SceneFiles(mosaic, str(label), area, name) for mosaic, label, area, name in rows]
 
 
-def read_scenes(files: Sequence[SceneFiles], tiling: TilingGrid) -> list[LabelledScene]:
+def read_scenes(
+    files: Sequence[SceneFiles], tiling: TilingGrid, sure: float | None = None
+) -> list[LabelledScene]:
     """Open all mosaics and read their labels.
+
+    Args:
+        files: of each scene.
+        tiling: how its grid is made.
+        sure: the score from which one of the labels is learnt, where a model drew them; what has
+            less leaves the area (`geo.learnable`).
 
     Raises:
         VectorError: if the labels have no building or lie on none of their mosaics, or an area
-            outside its own.
+            outside its own, or none of them is sure.
     """
     names: list[str] = []
     for file in files:
@@ -115,10 +126,17 @@ def read_scenes(files: Sequence[SceneFiles], tiling: TilingGrid) -> list[Labelle
     mosaics = [Mosaic.open(f.mosaic, gsd=tiling.gsd, crs=tiling.crs, step=step) for f in files]
     drawn = _drawn(files, mosaics, tiling.crs)
     rows = zip(files, names, mosaics, drawn, strict=True)
-    scenes = [_labelled(*row, tiling) for row in rows]
+    scenes = [_labelled(*row, tiling, sure) for row in rows]
     for labels in {file.labels for file in files}:
         own = [s for f, s in zip(files, scenes, strict=True) if f.labels == labels]
         if not any(scene.keys for scene in own):
+            seen = sum(len(d[0]) for f, d in zip(files, drawn, strict=True) if f.labels == labels)
+            if sure is not None and seen:
+                raise VectorError(
+                    f"none of the {seen} buildings of labels `{labels}` has a score of {sure:g}"
+                    " and a building's shape",
+                    hint="lower `--sure`",
+                )
             raise _missed(labels, [scene.counts for scene in own])
     return scenes
 
@@ -162,6 +180,7 @@ def _labelled(
     mosaic: Mosaic,
     drawn: tuple[Footprints, RepairCounts],
     tiling: TilingGrid,
+    sure: float | None,
 ) -> LabelledScene:
     grid = mosaic.grid
     area = _area(files, mosaic, tiling.crs)
@@ -169,6 +188,11 @@ def _labelled(
     buildings = np.array([_in_pixels(p, grid) for p in footprints.polygons], dtype=object)
     visible = shapely.intersects(buildings, _outline(mosaic)).astype(bool)
     footprints, buildings = footprints.take(visible), buildings[visible]
+    good = np.ones(len(footprints), dtype=bool)
+    if sure is not None and len(footprints):
+        good = learnable(buildings, _scores(footprints, files.labels), sure)
+        area = certain(area, buildings[good], buildings[~good], 1 / grid.gsd)
+        footprints, buildings = footprints.take(good), buildings[good]
     scene = Scene(name, mosaic, cover(grid, tiling.size, tiling.overlap), area, buildings)
     places = tuple(_places(scene))
     return LabelledScene(
@@ -178,7 +202,19 @@ def _labelled(
         touching=_touching(places, buildings, area),
         keys=tuple(_keys(footprints)),
         counts=counts,
+        doubtful=int((~good).sum()),
     )
+
+
+def _scores(drawn: Footprints, labels: str) -> NDArray[np.float64]:
+    """What the model gave the buildings (N,) that it drew."""
+    try:
+        return drawn.numbers("score")
+    except (KeyError, ValueError):
+        raise VectorError(
+            f"labels `{labels}` have no numbers in a column `score`",
+            hint="`--sure` is for what `buildex predict` drew; leave it out where mappers drew",
+        ) from None
 
 
 def _outline(mosaic: Mosaic) -> shapely.Polygon:

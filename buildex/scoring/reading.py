@@ -185,8 +185,8 @@ def _scores(found: Footprints, path: Path, column: str) -> NDArray[np.float64] |
             )
         return None
     try:
-        scores = np.asarray(found.columns[column], dtype=np.float64)
-    except (TypeError, ValueError):
+        scores = found.numbers(column)
+    except ValueError:
         raise VectorError(
             f"column `{column}` of `{path}` holds no numbers",
             hint="name one that does with `--score-field`",
