@@ -458,15 +458,15 @@ def test_a_tilled_plot_ends_at_its_border_and_is_no_storey_high(crop, monkeypatc
     assert 0 <= patch.height.min() <= patch.height.max() < 1
 
 
-def test_walls_follow_a_lot_with_a_narrow_neck():
+def test_walls_follow_a_parcel_with_a_narrow_neck():
     neck = [(0, 0), (20, 0), (20, 14), (10.15, 15), (20, 16), (20, 30), (0, 30), (0, 16),
             (9.85, 15), (0, 14)]  # fmt: skip
-    lot = shapely.Polygon(neck)
+    parcel = shapely.Polygon(neck)
     walled = 0
-    for seed in range(40):  # whether a lot is walled is chance
+    for seed in range(40):  # whether a parcel is walled is chance
         plan = Plan(20.0, 30.0)
         look = dataclasses.replace(STYLES["walled"], plot=2000.0, blocks={"plots": 1})
-        fill_block(plan, lot, (look, 1.0), np.random.default_rng(seed))
+        fill_block(plan, parcel, (look, 1.0), np.random.default_rng(seed))
         if not plan.walls:
             continue
         walled += 1
@@ -475,8 +475,8 @@ def test_walls_follow_a_lot_with_a_narrow_neck():
         assert south.bounds == pytest.approx((0.2, 15.2, 19.8, 29.8), abs=0.2)
         for wall in plan.walls:
             corners = shapely.points(wall.coords)
-            assert shapely.distance(corners, lot.exterior) == pytest.approx(0.2, abs=0.001)
-            assert lot.contains(wall)
+            assert shapely.distance(corners, parcel.exterior) == pytest.approx(0.2, abs=0.001)
+            assert parcel.contains(wall)
     assert walled > 4
 
 

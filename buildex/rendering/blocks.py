@@ -86,24 +86,24 @@ def _build_plots(
     there is land to spare.
     """
     look, density = style
-    for lot in plots_of(block, max(plot[0] / density, PLOT), rng):
-        if rng.random() > plot[1] or lot.area < 12:
+    for parcel in plots_of(block, max(plot[0] / density, PLOT), rng):
+        if rng.random() > plot[1] or parcel.area < 12:
             if spare and rng.random() < 0.5:
-                plan.tilled += [p for p in repaired(lot.buffer(-0.4)) if p.area > SMALLEST]
+                plan.tilled += [p for p in repaired(parcel.buffer(-0.4)) if p.area > SMALLEST]
             continue
-        long, short = extent(lot)
+        long, short = extent(parcel)
         house = draw_house((long * 0.9, short * 0.9), look, rng)
-        spot = Spot(lot.centroid, axis_of(lot), look.jitter)
-        placed = _try_place(plan, lot, spot, house, rng)
+        spot = Spot(parcel.centroid, axis_of(parcel), look.jitter)
+        placed = _try_place(plan, parcel, spot, house, rng)
         if placed is not None and rng.random() < 0.3:
             plan.yards.append(placed.polygon.buffer(float(rng.uniform(0.8, 2)), join_style="mitre"))
         for _ in range(int(rng.poisson(0.9))):
-            behind = replace(spot, point=_point_in(lot, rng))
-            _try_place(plan, lot, behind, draw_shed(look, rng), rng)
-        if lot.area > 150 and rng.random() < 0.45:
-            plan.walls += [part.exterior for part in repaired(lot.buffer(-0.2))]
+            behind = replace(spot, point=_point_in(parcel, rng))
+            _try_place(plan, parcel, behind, draw_shed(look, rng), rng)
+        if parcel.area > 150 and rng.random() < 0.45:
+            plan.walls += [part.exterior for part in repaired(parcel.buffer(-0.2))]
         if look.paved and rng.random() < look.paved:
-            plan.pavements += repaired(lot.buffer(-0.3))
+            plan.pavements += repaired(parcel.buffer(-0.3))
 
 
 def _build_sheds(
@@ -111,12 +111,12 @@ def _build_sheds(
 ) -> None:
     """A quarter of small houses that stand as close as they can."""
     look, density = style
-    for lot in plots_of(block, max(34 / density, SHED_PLOT), rng):
-        if rng.random() > 0.88 or lot.area < 7:
+    for parcel in plots_of(block, max(34 / density, SHED_PLOT), rng):
+        if rng.random() > 0.88 or parcel.area < 7:
             continue
-        long, short = extent(lot)
+        long, short = extent(parcel)
         house = draw_house((long, short), look, rng)
-        _try_place(plan, block, Spot(lot.centroid, axis_of(lot), 0.06), house, rng)
+        _try_place(plan, block, Spot(parcel.centroid, axis_of(parcel), 0.06), house, rng)
 
 
 def _build_rows(plan: Plan, block: shapely.Polygon, style: Style, rng: np.random.Generator) -> None:

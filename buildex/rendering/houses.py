@@ -18,8 +18,8 @@ from buildex.rendering.shapes import (
     RoofSpec,
     Slope,
     assembled,
+    from_ring,
     hut,
-    lot,
     plan_of,
 )
 from buildex.rendering.styles import Style, pick
@@ -53,14 +53,14 @@ def draw_house(size: tuple[float, float], style: Style, rng: np.random.Generator
 
 
 def draw_lot(ring: Ring, style: Style, rng: np.random.Generator) -> Building:
-    """A row house on a given lot, whose first edge is the street front."""
+    """A row house on a given parcel, whose first edge is the street front."""
     storeys = int(rng.integers(1, style.storeys + 1))
     if rng.random() < 0.04:
-        return _unroofed(lot(ring, _spec("flat", 0, rng)), rng)
+        return _unroofed(from_ring(ring, _spec("flat", 0, rng)), rng)
     if rng.random() < max(style.flats, 0.25):
-        return _with_parapet(lot(ring, _spec("flat", storeys, rng, "slab")), rng)
+        return _with_parapet(from_ring(ring, _spec("flat", storeys, rng, "slab")), rng)
     slope: Slope = "shed" if rng.random() < 0.4 else "gable"
-    return lot(ring, _spec(slope, storeys, rng, pick(style.roofs, rng)))
+    return from_ring(ring, _spec(slope, storeys, rng, pick(style.roofs, rng)))
 
 
 def draw_shed(style: Style, rng: np.random.Generator) -> Building:

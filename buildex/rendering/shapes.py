@@ -144,7 +144,7 @@ def assembled(rects: Sequence[Rect], spec: RoofSpec, annexes: Sequence[Rect] = (
     return Building(oriented(to_rings(whole)), tuple(parts))
 
 
-def lot(ring: Ring, spec: RoofSpec) -> Building:
+def from_ring(ring: Ring, spec: RoofSpec) -> Building:
     """A building of one convex part."""
     ring = ring if signed_area(ring) > 0 else ring[::-1]
     part = Part(ring, spec.slope, spec.eave, spec.pitch, spec.material)
@@ -155,7 +155,7 @@ def hut(radius: float, material: Material) -> Building:
     """A round hut under a cone."""
     angle = np.arange(16) * (2 * math.pi / 16)
     ring = radius * np.stack([np.cos(angle), np.sin(angle)], axis=1)
-    return lot(ring, RoofSpec("hip", 1.8, 0.75, material))
+    return from_ring(ring, RoofSpec("hip", 1.8, 0.75, material))
 
 
 def placement(
