@@ -6,9 +6,9 @@ WORK is that of `leave_one_town_out.py`: WORK/TOWN/run/model has not seen TOWN. 
 first scene with two looks down to `--unsure`; what has `--sure` is learnt, what lies between by
 nobody, the rest is ground (`buildex predict --views 2`, `buildex tile --sure`, `buildex train
 --preset adapt --init WORK/TOWN/run/model`). Then both networks draw the town's scenes with one look
-and are scored. No label of the town is learnt from, and none chooses weights or threshold; the
-pixels of its first scene are. WORK/TOWN/self-taught-... keeps drawing, dataset, run, layers,
-overlays and figures; interrupted, the same command goes on.
+and are scored. No label of the town is learnt from; the pixels of its first scene are. `--sure` and
+`--unsure` were chosen on Kampala's labels. WORK/TOWN/self-taught-... keeps drawing, dataset, run,
+layers, overlays and figures; interrupted, the same command goes on.
 """
 
 from __future__ import annotations
@@ -34,10 +34,12 @@ def main() -> None:
     parser.add_argument("work", type=Path, help="that of leave_one_town_out.py")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--towns", nargs="+", choices=list(TOWNS), default=list(TOWNS))
-    parser.add_argument("--sure", type=float, default=0.6, help="score of what is learnt")
-    parser.add_argument("--unsure", type=float, default=0.25, help="score of what is no ground")
+    parser.add_argument("--sure", type=float, default=0.5, help="score of what is learnt")
+    parser.add_argument(
+        "--unsure", type=float, default=0.3, help="score of what is not learnt as ground"
+    )
     parser.add_argument("--threshold", type=float, default=0.5, help="the same for all towns")
-    parser.add_argument("--steps", type=int, help="in place of the preset's")
+    parser.add_argument("--steps", type=int, default=160, help="in place of the preset's")
     parser.add_argument("--device", default="auto")
     given = parser.parse_args()
     print("\n".join(lines("scene, network", {t: figures_of(t, given) for t in given.towns})))
@@ -50,7 +52,8 @@ def figures_of(town: str, given: argparse.Namespace) -> Figures:
         ModelError: if there is no network that has not seen the town.
     """
     before = find_model(str(given.work / town / "run" / "model"))
-    work = folder_of(given.work / town, digest(before), f"self-taught-{given.sure:g}", given.steps)
+    kind = f"self-taught-{given.sure:g}-{given.unsure:g}"
+    work = folder_of(given.work / town, digest(before), kind, given.steps)
     done = work / f"figures-{given.threshold:g}.json"
     if not done.is_file():
         work.mkdir(parents=True, exist_ok=True)

@@ -90,8 +90,8 @@ class TileConfig:
     sure: float | None = field(
         default=None,
         metadata=_help(
-            "Labels are what a model drew: those of at least this score are learnt, the others"
-            " neither as buildings nor as ground."
+            "Labels are what a model drew: those with this much in their column `score`, or with"
+            " nothing there, are learnt; the others neither as buildings nor as ground."
         ),
     )
     crs: str | None = field(
@@ -147,7 +147,7 @@ class TileReport:
         annotations: parts of buildings that are annotated in a tile.
         labels: what became of the features of the labels: the fields of
             `io.vector.RepairCounts`.
-        unlabelled: names of scenes on which no label lies.
+        unlabelled: names of scenes on which no label lies, nor anything doubtful.
         doubtful: buildings of a model's drawing that nobody learns, see `TileConfig.sure`.
     """
 
@@ -373,6 +373,6 @@ def _report(
         buildings=len({(tile.job.scene, index) for tile in tiles for index in tile.touching}),
         annotations=sum(len(tile.record["annotations"]) for tile in tiles),
         labels={name: sum(count[name] for count in counts) for name in counts[0]},
-        unlabelled=tuple(scene.scene.name for scene in scenes if not scene.keys),
+        unlabelled=tuple(s.scene.name for s in scenes if not s.keys and not s.doubtful),
         doubtful=sum(scene.doubtful for scene in scenes),
     )

@@ -55,8 +55,24 @@ def test_figures_that_are_there_are_kept(bench, given, tmp_path, monkeypatch):
         bench.figures_of("kampala", given)
     monkeypatch.setattr(bench, "find_model", Path)
     monkeypatch.setattr(bench, "digest", lambda _: "a" * 64)
-    work = bench.folder_of(tmp_path / "kampala", "a" * 64, "self-taught-0.6", 3)
+    work = bench.folder_of(tmp_path / "kampala", "a" * 64, "self-taught-0.6-0.25", 3)
     work.mkdir(parents=True)
     kept = {"kampala, before": {"f1_50": 0.1}, "kampala, after": {"f1_50": 0.2}}
     (work / "figures-0.5.json").write_text(json.dumps(kept), encoding="utf-8")
     assert bench.figures_of("kampala", given) == kept
+    asked = []
+    monkeypatch.setattr(bench, "own", lambda *a: asked.append(a[2]) or a[2])
+    monkeypatch.setattr(bench, "adapted", lambda *a: a[1])
+    monkeypatch.setattr(bench, "open_model", lambda *a: a[0])
+    monkeypatch.setattr(bench, "TOWNS", {"kampala": ("kampala",)})
+    (given.data / "train" / "kampala").mkdir(parents=True)
+    (given.data / "train" / "kampala" / "mosaic.tif").touch()
+    drawn = []
+    monkeypatch.setattr(bench, "drawn_and_scored", lambda *a: drawn.append(a) or {"f1_50": 0.3})
+    given.unsure = 0.4  # another recipe: drawn, learnt and scored anew, in a folder of its own
+    figures = bench.figures_of("kampala", given)
+    assert list(figures) == ["kampala, before", "kampala, after"]
+    assert asked[0] != work
+    scene = given.data / "train" / "kampala"
+    assert [a[:2] for a in drawn] == [(scene, scene / "aoi.geojson")] * 2
+    assert json.loads((asked[0] / "figures-0.5.json").read_text(encoding="utf-8")) == figures

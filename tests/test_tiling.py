@@ -273,6 +273,26 @@ def test_of_what_a_model_drew_only_the_sure_is_learnt_and_the_rest_by_nobody(sce
     assert not image[~valid].any()
 
 
+def test_what_is_ragged_is_learnt_by_nobody_however_sure(scene, tmp_path):
+    plain = houses(HOUSES)
+    shapes = plain.polygons.copy()
+    shapes[1] = shapes[1].centroid.buffer(3, quad_segs=6)
+    ragged = Footprints(shapes, plain.crs, {"score": np.full(len(shapes), 0.95)})
+    write_footprints(tmp_path / "seen.gpkg", ragged)
+    report = tile([scene], tmp_path / "seen.gpkg", tmp_path / "out", TileConfig(**SMALL, sure=0.6))
+    assert (report.buildings, report.doubtful) == (len(HOUSES) - 1, 1)
+
+
+def test_a_scene_of_which_all_is_doubtful_is_not_called_bare(scene, tmp_path):
+    other = write_scene(tmp_path / "hamlet")
+    labels = [
+        drawn_by_a_model(tmp_path / f"{score}.gpkg", [score] * len(HOUSES)) for score in (0.9, 0.1)
+    ]
+    config = TileConfig(**SMALL, sure=0.6)
+    report = tile([scene, other], labels, tmp_path / "out", config)
+    assert (report.unlabelled, report.doubtful) == ((), len(HOUSES))
+
+
 def test_what_a_mapper_added_to_a_drawing_is_learnt(scene, tmp_path):
     labels = drawn_by_a_model(tmp_path / "seen.gpkg", [0.9, math.nan, 0.1, 0.1, 0.1])
     report = tile([scene], labels, tmp_path / "out", TileConfig(**SMALL, sure=0.6))
@@ -283,7 +303,7 @@ def test_a_drawing_without_scores_or_anything_sure_is_refused(scene, tmp_path):
     config = TileConfig(**SMALL, sure=0.6)
     with pytest.raises(VectorError, match="no numbers in a column `score`") as caught:
         tile([scene], labels_of(scene), tmp_path / "out", config)
-    assert "leave it out where mappers drew" in caught.value.hint
+    assert "tile what mappers drew without it" in caught.value.hint
     labels = drawn_by_a_model(tmp_path / "seen.gpkg", [0.5] * len(HOUSES))
     with pytest.raises(VectorError, match="none of the 5 buildings") as caught:
         tile([scene], labels, tmp_path / "out", config)

@@ -40,6 +40,8 @@ def certain(
 ) -> shapely.Geometry:
     """The part of an area in which every building is a label: without what is doubtful.
 
+    `BETWEEN` of it round a label stays, also where that is a doubtful neighbour's rim.
+
     Args:
         area: in which the model drew.
         labels: (N,) the buildings that are learnt; they stay whole.

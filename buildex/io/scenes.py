@@ -117,7 +117,7 @@ def read_scenes(
 
     Raises:
         VectorError: if the labels have no building or lie on none of their mosaics, or an area
-            outside its own, or none of them is sure.
+            outside its own, or nothing of what a model drew is sure.
     """
     names: list[str] = []
     for file in files:
@@ -129,15 +129,15 @@ def read_scenes(
     scenes = [_labelled(*row, tiling, sure) for row in rows]
     for labels in {file.labels for file in files}:
         own = [s for f, s in zip(files, scenes, strict=True) if f.labels == labels]
-        if not any(scene.keys for scene in own):
-            seen = sum(len(d[0]) for f, d in zip(files, drawn, strict=True) if f.labels == labels)
-            if sure is not None and seen:
-                raise VectorError(
-                    f"none of the {seen} buildings of labels `{labels}` has a score of {sure:g}"
-                    " and a building's shape",
-                    hint="lower `--sure`",
-                )
+        if not any(scene.keys or scene.doubtful for scene in own):
             raise _missed(labels, [scene.counts for scene in own])
+    doubtful = sum(scene.doubtful for scene in scenes)
+    if doubtful and not any(scene.keys for scene in scenes):
+        raise VectorError(
+            f"none of the {doubtful} buildings of the labels has a"
+            f" score of {sure:g} or more and a building's shape",
+            hint="lower `--sure`",
+        )
     return scenes
 
 
@@ -213,7 +213,7 @@ def _scores(drawn: Footprints, labels: str) -> NDArray[np.float64]:
     except (KeyError, ValueError):
         raise VectorError(
             f"labels `{labels}` have no numbers in a column `score`",
-            hint="`--sure` is for what `buildex predict` drew; leave it out where mappers drew",
+            hint="`--sure` is for what `buildex predict` drew; tile what mappers drew without it",
         ) from None
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from buildex.geo.footprints import repaired, to_rings
 from buildex.geo.rings import oriented
-from buildex.rendering.houses import court_house, draw_house, draw_lot, draw_shed
+from buildex.rendering.houses import court_house, draw_house, draw_row_house, draw_shed
 from buildex.rendering.plan import Plan, axis_of
 from buildex.rendering.plots import SMALLEST, extent, plots_of, till
 from buildex.rendering.ranges import build_ranges
@@ -150,7 +150,7 @@ def _add_lot(
     style: Style,
     rng: np.random.Generator,
 ) -> None:
-    building = draw_lot(ring, style, rng)
+    building = draw_row_house(ring, style, rng)
     shape = building.polygon
     if not block.buffer(0.2).contains(shape):
         return

@@ -52,7 +52,7 @@ def draw_house(size: tuple[float, float], style: Style, rng: np.random.Generator
     return assembled(rects, spec, _annexes(rects[0], w, d, rng) if len(rects) == 1 else [])
 
 
-def draw_lot(ring: Ring, style: Style, rng: np.random.Generator) -> Building:
+def draw_row_house(ring: Ring, style: Style, rng: np.random.Generator) -> Building:
     """A row house on a given parcel, whose first edge is the street front."""
     storeys = int(rng.integers(1, style.storeys + 1))
     if rng.random() < 0.04:
