@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -70,22 +71,30 @@ def figures_of(town: str, given: argparse.Namespace) -> Figures:
     kind = f"adapted-{given.buildings}"
     work = folder_of(given.work / town, digest(before), kind, given.steps)
     done = work / f"figures-{given.threshold:g}.json"
-    if not done.is_file():
-        work.mkdir(parents=True, exist_ok=True)
+
+    def made() -> Figures:
         scene = given.data / "train" / TOWNS[town][0]
         areas = divided(scene, given.buildings, work)
         after = adapted(taught(scene, areas.taught, work / "dataset"), before, work / "run", given)
         config = PredictConfig(
             threshold=given.threshold, aoi=areas.rest, overwrite=True, restart=True
         )
-        figures = {
+        return {
             name: drawn_and_scored(
                 scene, areas.rest, work / f"{name}-{given.threshold:g}.gpkg",
                 open_model(str(model), given.device), config, name,
             )
             for name, model in (("before", before), ("after", after))
         }  # fmt: skip
-        done.write_text(json.dumps(figures, indent=2), encoding="utf-8")
+
+    return kept(done, made)
+
+
+def kept(done: Path, made: Callable[[], Figures]) -> Figures:
+    """The figures in a file; where it is not there yet they are made and written."""
+    if not done.is_file():
+        done.parent.mkdir(parents=True, exist_ok=True)
+        done.write_text(json.dumps(made(), indent=2), encoding="utf-8")
     found: Figures = json.loads(done.read_text(encoding="utf-8"))
     return found
 

@@ -83,7 +83,7 @@ def detections(
     right[pairing.predictions] = True
     counted = pairing.judged | right
     labels = int((pairing.counted).sum())
-    return np.asarray(drawn.columns["score"], float)[counted], right[counted], labels
+    return drawn.numbers("score")[counted], right[counted], labels
 
 
 def best_f1(scores: NDArray[np.float64], right: NDArray[np.bool_], labels: int) -> float:

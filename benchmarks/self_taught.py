@@ -14,10 +14,9 @@ layers, overlays and figures; interrupted, the same command goes on.
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
-from adapting import adapted, folder_of
+from adapting import adapted, folder_of, kept
 from leave_one_town_out import Figures, drawn_and_scored, lines
 from left_out_training import TOWNS
 
@@ -55,8 +54,8 @@ def figures_of(town: str, given: argparse.Namespace) -> Figures:
     kind = f"self-taught-{given.sure:g}-{given.unsure:g}"
     work = folder_of(given.work / town, digest(before), kind, given.steps)
     done = work / f"figures-{given.threshold:g}.json"
-    if not done.is_file():
-        work.mkdir(parents=True, exist_ok=True)
+
+    def made() -> Figures:
         after = adapted(own(town, before, work, given), before, work / "run", given)
         config = PredictConfig(threshold=given.threshold, overwrite=True, restart=True)
         figures = {}
@@ -68,9 +67,9 @@ def figures_of(town: str, given: argparse.Namespace) -> Figures:
                     scene, scene / "aoi.geojson", out, open_model(str(model), given.device),
                     config, name,
                 )  # fmt: skip
-        done.write_text(json.dumps(figures, indent=2), encoding="utf-8")
-    found: Figures = json.loads(done.read_text(encoding="utf-8"))
-    return found
+        return figures
+
+    return kept(done, made)
 
 
 def own(town: str, before: Path, work: Path, given: argparse.Namespace) -> Path:

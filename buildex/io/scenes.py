@@ -134,8 +134,8 @@ def read_scenes(
     doubtful = sum(scene.doubtful for scene in scenes)
     if doubtful and not any(scene.keys for scene in scenes):
         raise VectorError(
-            f"none of the {doubtful} buildings of the labels has a"
-            f" score of {sure:g} or more and a building's shape",
+            f"none of the {doubtful} buildings of the labels has a score of {sure:g} or more"
+            " and a building's shape",
             hint="lower `--sure`",
         )
     return scenes

@@ -140,10 +140,10 @@ def _build_rows(plan: Plan, block: shapely.Polygon, style: Style, rng: np.random
             position, back = position + front, nearer
             if rng.random() < 0.1:
                 continue
-            _add_lot(plan, block, ring, style, rng)
+            _add_row_house(plan, block, ring, style, rng)
 
 
-def _add_lot(
+def _add_row_house(
     plan: Plan,
     block: shapely.Polygon,
     ring: NDArray[np.float64],

@@ -17,6 +17,23 @@ from tests.geo.test_rings import POINTS, far_from_edges
 BOWTIE = shapely.Polygon([(0, 0), (10, 10), (10, 0), (0, 10)])
 
 
+def test_a_column_of_numbers_says_nothing_as_nan_and_text_is_none():
+    columns = {
+        "score": np.array([0.5, None], dtype=object),
+        "floors": np.array([2, 3]),
+        "name": np.array(["a", "b"], dtype=object),
+        "tags": np.array([{}, {}], dtype=object),
+    }
+    found = Footprints(np.array([BOWTIE, BOWTIE], dtype=object), "EPSG:32737", columns)
+    np.testing.assert_array_equal(found.numbers("score"), [0.5, np.nan])
+    np.testing.assert_array_equal(found.numbers("floors"), [2.0, 3.0])
+    for column in ("name", "tags"):
+        with pytest.raises(ValueError, match="float"):
+            found.numbers(column)
+    with pytest.raises(KeyError):
+        found.numbers("height")
+
+
 def test_columns_have_a_value_for_each_polygon():
     polygons = shapely.box([0, 5, 9], 0, [3, 8, 12], 3)
     layer = Footprints(polygons, "EPSG:32737", {"score": np.array([0.9, 0.5, 0.7])})
