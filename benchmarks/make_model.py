@@ -25,12 +25,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from calibrate import fitted, write
-from pseudo_labels import label
 
 from buildex.card import UNCALIBRATED, read_card
 from buildex.cli.console import say, track
 from buildex.config import from_table, read_toml
 from buildex.errors import BuildexError
+from buildex.predicting import PredictConfig, open_model, predict
 from buildex.rendering import RenderConfig, render_town, write_town
 from buildex.rendering.styles import USUAL
 from buildex.tiling import TileConfig, tile
@@ -39,6 +39,7 @@ from buildex.training import TrainConfig, can_go_on, train
 SIDE = 160  # metres of a rendered town
 SELF = "banepa-town"  # has no labels
 LABELLER = "second"  # the run whose network labels it
+SURE, UNSURE = 0.6, 0.2  # chances from which something there is a label, and no longer ground
 VALIDATION = "val/zanzibar-val"
 
 
@@ -57,19 +58,6 @@ RENDERED = (
     Towns("terraces", "terraces", range(1054, 1072), ("terraces",)),
     Towns("roadsides", "roadsides", range(1072, 1090), ("roadside",)),
 )
-
-
-class Scene(NamedTuple):
-    """A mosaic, where its labels and its area lie, and its name in a dataset."""
-
-    mosaic: Path
-    labels: Path
-    name: str
-
-    @classmethod
-    def of(cls, folder: Path) -> Scene:
-        """A scene whose labels lie beside its mosaic."""
-        return cls(folder / "mosaic.tif", folder, folder.name)
 
 
 class Stage(NamedTuple):
@@ -108,12 +96,12 @@ def main() -> None:
     work: Path = given.work
     work.mkdir(parents=True, exist_ok=True)
     real = sorted(path.parent for path in given.data.glob("train/*/mosaic.tif"))
-    tiled(work / "train", [Scene.of(folder) for folder in real], "train")
+    tiled(work / "train", real, "train")
     for towns in RENDERED:
         seeds = track(towns.seeds, label=towns.dataset)
         drawn = [rendered(work / "towns", seed, towns.styles, towns.kind) for seed in seeds]
-        tiled(work / towns.dataset, [Scene.of(folder) for folder in drawn], "train")
-    tiled(work / "val", [Scene.of(given.data / VALIDATION)], "val")
+        tiled(work / towns.dataset, drawn, "train")
+    tiled(work / "val", [given.data / VALIDATION], "val")
     beginning = {"pretrained": str(given.encoder)}
     for stage in STAGES:
         beginning = trained(work, stage, beginning)
@@ -126,14 +114,18 @@ def main() -> None:
 
 
 def label_town(work: Path, data: Path) -> None:
-    """Label a town that has no labels by what is likely to the network of a stage, and tile it."""
-    mosaic, labels = data / "unlabelled" / SELF / "mosaic.tif", work / SELF
+    """A dataset of a town without labels, of what is likely to the network of a stage."""
+    mosaic, layer = data / "unlabelled" / SELF / "mosaic.tif", work / f"{SELF}.gpkg"
+    if (work / "pseudo" / "dataset.json").is_file():
+        return
     model = work / LABELLER / "model"
-    if not (work / "pseudo" / "dataset.json").is_file():
-        if read_card(model).calibration == UNCALIBRATED:
-            write(model, *fitted(model, data / VALIDATION))
-        label(str(mosaic), labels, str(model))
-    tiled(work / "pseudo", [Scene(mosaic, labels, SELF)], "train")
+    if read_card(model).calibration == UNCALIBRATED:
+        write(model, *fitted(model, data / VALIDATION))
+    if not layer.is_file():
+        sees, config = open_model(str(model)).segmenter, PredictConfig(threshold=UNSURE)
+        say(predict(str(mosaic), layer, sees, config, track=track).text())
+    cut = TileConfig(overlap=0, negatives=1.0, name=(SELF,), sure=SURE)
+    say(tile([mosaic], [layer], work / "pseudo", cut, track).text())
 
 
 def settings(name: str) -> dict[str, Any]:
@@ -173,18 +165,18 @@ def rendered(folder: Path, seed: int, styles: Sequence[str], kind: str) -> Path:
     return town
 
 
-def tiled(out: Path, scenes: list[Scene], split: str) -> Path:
-    """A dataset of scenes, all in one split."""
+def tiled(out: Path, scenes: Sequence[Path], split: str) -> Path:
+    """A dataset of scenes, folders of a mosaic, its labels and their area, all in one split."""
     if not (out / "dataset.json").is_file():
         config = TileConfig(
             overlap=0,
             split=split,
             negatives=1.0,
-            aoi=tuple(scene.labels / "aoi.geojson" for scene in scenes),
+            aoi=tuple(scene / "aoi.geojson" for scene in scenes),
             name=tuple(scene.name for scene in scenes),
         )
-        mosaics = [scene.mosaic for scene in scenes]
-        labels = [scene.labels / "buildings.geojson" for scene in scenes]
+        mosaics = [scene / "mosaic.tif" for scene in scenes]
+        labels = [scene / "buildings.geojson" for scene in scenes]
         say(tile(mosaics, labels, out, config, track).text())
     return out
 

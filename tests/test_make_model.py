@@ -39,18 +39,18 @@ def bench(monkeypatch):
     few = [towns._replace(seeds=towns.seeds[:1]) for towns in bench.RENDERED]
     monkeypatch.setattr(bench, "RENDERED", few)
     # A network of one step sees no building to learn from or to label: the released model does.
-    released, label = find_model(), bench.label
+    released, open_model = find_model(), bench.open_model
 
-    def by_the_released(mosaic, out, model):
+    def the_released(model):
         assert read_card(Path(model)).calibration == (4.0, -0.5)
-        label(mosaic, out, str(released))
+        return open_model(str(released))
 
     def as_calibrated(model, scene):
         assert (model.parent.name, scene.name) == ("second", "zanzibar-val")
         return Calibration(4.0, -0.5), 0.45
 
     monkeypatch.setattr(bench, "fitted", as_calibrated)
-    monkeypatch.setattr(bench, "label", by_the_released)
+    monkeypatch.setattr(bench, "open_model", the_released)
     torch.set_num_threads(1)
     return bench
 
