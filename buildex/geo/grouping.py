@@ -174,7 +174,7 @@ def _ring(
     track = _Track(outline)
     inside = fill([outline], *cells)
     place, gap = track.project(points)
-    order = _distinct(place, gap, weights)
+    order = _distinct(place, gap, weights, track.length)
     # Most trusted first: where all keypoints make a ring that crosses itself, the farther
     # ones from the outline are given up, at last all of them.
     for limit in (g.reach, g.reach / 3, 0.0):
@@ -192,10 +192,8 @@ def _alike(ring: Ring, outline: Ring) -> bool:
     return bool(signed_area(ring) * np.sign(signed_area(outline)) > 0.5 * area([outline]))
 
 
-def _distinct(
-    place: NDArray[np.float64], gap: NDArray[np.float64], weights: NDArray[np.float64]
-) -> NDArray[np.int64]:
-    """Keypoints in the order of the outline; of those at one place (within a cell) the best."""
+def _distinct(place: Places, gap: Places, weights: Places, length: float) -> NDArray[np.int64]:
+    """Keypoints in the order of an outline; of those at one place (within a cell) the best."""
     order = np.argsort(place, kind="stable")
     merit = weights - 0.1 * gap
     kept: list[int] = []
@@ -205,6 +203,8 @@ def _distinct(
                 kept[-1] = i
         else:
             kept.append(i)
+    if len(kept) > 1 and place[kept[0]] + length - place[kept[-1]] < 1.0:  # across the seam
+        kept.remove(min(kept[0], kept[-1], key=lambda i: merit[i]))
     return np.array(kept, dtype=np.int64)
 
 

@@ -49,6 +49,19 @@ def test_a_missing_corner_is_added_where_the_outline_turns(missing):
     assert len(ring) == 6
 
 
+@pytest.mark.parametrize("corner", range(4))
+def test_two_keypoints_at_one_corner_are_one_wherever_the_outline_begins(corner):
+    mask = np.zeros((56, 56))
+    mask[10:40, 12:44] = 1.0
+    box = np.array([[12.0, 10.0], [44.0, 10.0], [44.0, 40.0], [12.0, 40.0]])
+    x, y = box[corner]
+    inwards = np.sign(box.mean(axis=0) - box[corner])
+    twice = np.array([[x + 0.1 * inwards[0], y], [x, y + 0.7 * inwards[1]]])
+    points = np.vstack([np.delete(box, corner, axis=0), twice])
+    (ring,) = group(mask, points, np.ones(5))
+    assert len(ring) == 4
+
+
 def test_no_keypoints_at_all_still_give_the_shape():
     target, frame = drawn((L_SHAPE,))
     (ring,) = group(target.mask, np.zeros((0, 2)), np.zeros(0))
