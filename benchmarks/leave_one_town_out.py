@@ -44,12 +44,14 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--threshold", type=float, default=0.45, help="the same for all towns")
     parser.add_argument("--views", type=int, help="how often a tile is looked at, see predict")
+    parser.add_argument("--tile-size", type=int, help="side of a tile, see predict")
     given = parser.parse_args()
     scenes = {path.parent.name: path.parent for path in given.data.glob("*/*/mosaic.tif")}
     rows: dict[str, Figures] = {}
     begun = begin(given)
     for town in (town for town in given.towns if town != NONE):
-        model = open_model(str(run_of(town, begun, given)), given.device, views=given.views)
+        network = str(run_of(town, begun, given))
+        model = open_model(network, given.device, views=given.views, tile_size=given.tile_size)
         own = [scenes[name] for name in TOWNS[town]]
         rows[town] = figures_of(town, own, model, given)
         made = read_card(given.work / town / "run" / "model").provenance
@@ -62,8 +64,9 @@ def main() -> None:
 
 def drawn_in(given: argparse.Namespace, town: str) -> Path:
     """Where what is drawn of a town is kept: by what decides it, beside the network."""
-    looks = "" if given.views is None else f"-views-{given.views}"
-    folder: Path = given.work / town / f"at-{given.threshold:g}{looks}"
+    asked = {"tiles": given.tile_size, "views": given.views}
+    how = "".join(f"-{name}-{number}" for name, number in asked.items() if number is not None)
+    folder: Path = given.work / town / f"at-{given.threshold:g}{how}"
     return folder
 
 

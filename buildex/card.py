@@ -20,7 +20,7 @@ from buildex.geo.keypoints import RoiCodec
 Architecture = Literal["fcos-keypoint", "mask-rcnn", "mask-rcnn-keypoint", "center-mask", "unet"]
 Corners = Literal["mask-only", "features", "features-and-mask"]
 STRIDES = (4, 8, 16, 32, 64, 128)  # of the pyramid's levels, P2 to P7
-CANDIDATES = 4096  # points of a level that FCOS chooses from: those of P3 of 512 pixels
+CANDIDATES = {"fcos": 4096, "rcnn": 1000}  # of a level: FCOS takes all of P3 of 512 pixels
 FORMAT = 1
 UNCALIBRATED = (1.0, 0.0)  # slope and offset that leave scores as they are
 CARD, WEIGHTS = "model.toml", "model.safetensors"
@@ -67,6 +67,8 @@ class NetworkSpec:
         roi_convs: 3x3 convolutions of each branch.
         roi_norm: whether these are normalised by groups of channels.
         decoder_channels: of U-Net's decoder at strides 16, 8, 4, 2 and 1.
+        candidates: points or anchors of a level, the best, that boxes are chosen from; 0, for as
+            many as suit the detector (`CANDIDATES`), is filled in.
         score: detections below it are dropped.
         overlap: box IoU above which the weaker of two detections is dropped.
         detections: kept per image; the densest towns have some 350 buildings in a tile. Mask R-CNN
@@ -93,11 +95,14 @@ class NetworkSpec:
     roi_convs: int = 3
     roi_norm: bool = True
     decoder_channels: tuple[int, ...] = (128, 96, 64, 32, 16)
+    candidates: int = 0
     score: float = 0.05
     overlap: float = 0.6
     detections: int = 1000
 
     def __post_init__(self) -> None:
+        usual = CANDIDATES.get(self.parts.detector, 0)
+        object.__setattr__(self, "candidates", self.candidates or usual)
         own: Corners = "features-and-mask" if self.parts.keypoints else "mask-only"
         object.__setattr__(self, "corners", self.corners or own)
         if self.corners != "mask-only" and not self.parts.keypoints:
@@ -113,6 +118,12 @@ class NetworkSpec:
     def parts(self) -> Parts:
         """What the system is put together from."""
         return PARTS[self.architecture]
+
+    def larger(self, times: float) -> NetworkSpec:
+        """The same for images of so many times the side: they show more buildings."""
+        counts = {name: getattr(self, name) for name in ("candidates", "proposals", "detections")}
+        more = {name: math.ceil(count * times**2) for name, count in counts.items()}
+        return dataclasses.replace(self, **more)
 
     @property
     def top_stride(self) -> int:

@@ -8,12 +8,13 @@ import shutil
 import numpy as np
 import pytest
 
-from buildex.card import CARD, card_text, read_card
+from buildex.card import CARD, NetworkSpec, card_text, read_card
 from buildex.errors import ConfigError, ModelError
 from buildex.geo.calibration import Calibration
 from buildex.io.zoo import DEFAULT_MODEL, find_model
+from buildex.nn.network import new_network
 from buildex.predicting import ModelOpener, open_model
-from tests.runtime.made import exported
+from tests.runtime.made import SIDE, exported
 from tests.runtime.test_segmenter import TILES
 
 
@@ -61,6 +62,28 @@ def test_a_model_looks_as_often_as_its_card_says_or_it_is_told(tmp_path):
         with pytest.raises(ConfigError, match=f"views is {wrong}") as caught:
             open_model(model, views=wrong)
         assert caught.value.hint == "use 1 to 2"
+
+
+def test_tiles_are_as_large_as_those_of_training_or_as_is_said(tmp_path):
+    model = str(exported("fcos-keypoint", tmp_path / "model"))
+    own, large = open_model(model), open_model(model, tile_size=2 * SIDE)
+    assert (own.segmenter.size, large.segmenter.size) == (SIDE, 2 * SIDE)
+    assert large.identity != own.identity  # a run is not gone on with by the other
+    assert ModelOpener.of(model, "cpu", large)().size == 2 * SIDE
+    for wrong in (0, 100, -128):
+        with pytest.raises(ConfigError, match=f"tiles of {wrong} pixels") as caught:
+            open_model(model, tile_size=wrong)
+        assert caught.value.hint == "use a multiple of 128"
+
+
+def test_larger_tiles_may_show_more_buildings():
+    for architecture, candidates in (("fcos-keypoint", 4096), ("mask-rcnn", 1000)):
+        spec = NetworkSpec(architecture=architecture)
+        twice = spec.larger(2)
+        counts = spec.candidates, spec.proposals, spec.detections
+        assert counts == (candidates, 256, 1000)
+        assert (twice.candidates, twice.proposals, twice.detections) == tuple(4 * n for n in counts)
+        assert new_network(twice).state_dict().keys() == new_network(spec).state_dict().keys()
 
 
 def test_a_network_that_answers_for_every_pixel_looks_once(tmp_path):

@@ -93,11 +93,14 @@ def test_networks_of_another_work_are_the_only_beginning(training, more):
 
 
 def test_what_was_drawn_otherwise_is_kept_apart(bench, tmp_path):
-    def folder(threshold, views=None):
-        given = argparse.Namespace(work=tmp_path, threshold=threshold, views=views)
+    def folder(threshold, views=None, tile_size=None):
+        given = argparse.Namespace(
+            work=tmp_path, threshold=threshold, views=views, tile_size=tile_size
+        )
         return bench.drawn_in(given, "kampala")
 
-    assert len({folder(0.5), folder(0.45), folder(0.5, 2), folder(0.5, 1)}) == 4
+    others = folder(0.45), folder(0.5, 2), folder(0.5, 1), folder(0.5, None, 512)
+    assert len({folder(0.5), *others}) == 5
     assert folder(0.5) == tmp_path / "kampala" / "at-0.5"
 
 
@@ -137,7 +140,7 @@ def test_figures_of_another_network_are_drawn_again(bench, tmp_path, monkeypatch
         return {"kampala": {"f1_50": float(len(calls))}}
 
     monkeypatch.setattr(bench, "left_out", drawn)
-    given = argparse.Namespace(work=tmp_path, threshold=0.5, views=None)
+    given = argparse.Namespace(work=tmp_path, threshold=0.5, views=None, tile_size=128)
 
     def f1(digest, precision):
         model = OpenModel(None, "m", "1", digest, precision=precision)
@@ -148,7 +151,7 @@ def test_figures_of_another_network_are_drawn_again(bench, tmp_path, monkeypatch
 
 
 def test_figures_that_do_not_say_who_drew_them_are_drawn_again(bench, tmp_path, monkeypatch):
-    given = argparse.Namespace(work=tmp_path, threshold=0.5, views=None)
+    given = argparse.Namespace(work=tmp_path, threshold=0.5, views=None, tile_size=128)
     old = bench.drawn_in(given, "kampala") / "figures.json"
     old.parent.mkdir(parents=True)
     old.write_text('{"kampala": {"f1_50": 0.1}}', encoding="utf-8")

@@ -48,7 +48,7 @@ def folder(tmp_path, monkeypatch):
     for k, name in enumerate("ab"):
         write(flown / f"{name}.tif", 1000 * k)
     (flown / "notes.txt").write_text("no mosaic")
-    monkeypatch.setattr(module, "open_model", lambda *_: OpenModel(Slow(0), "slow", "1", "d"))
+    monkeypatch.setattr(module, "open_model", lambda *_, **__: OpenModel(Slow(0), "slow", "1", "d"))
     return flown
 
 

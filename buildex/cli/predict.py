@@ -31,7 +31,7 @@ from buildex.predicting import (
     rehearse,
     rehearse_all,
 )
-from buildex.predicting.model import PRECISIONS, RUNTIMES, Precision, Runtime
+from buildex.predicting.model import PRECISIONS, RUNTIMES, SIDES, Precision, Runtime
 
 FORMATS = ("gpkg", "geojson", "fgb", "parquet", "shp")
 
@@ -80,8 +80,14 @@ FORMATS = ("gpkg", "geojson", "fgb", "parquet", "shp")
 @click.option(
     "--views",
     type=click.IntRange(1, len(VIEWS)),
-    help="How often each tile is looked at: 1, or 2 (coarser and mirrored, too), which more than "
-    "doubles the time and may help where a model has learnt little; else as its card says.",
+    help="How often each tile is looked at: 1, or 2 (coarser and mirrored, too), which takes the "
+    "network twice as long and may help where it has learnt little; else as its card says.",
+)
+@click.option(
+    "--tile-size",
+    type=click.IntRange(1),
+    help=f"Side in pixels of the tiles that the model sees, a multiple of {SIDES}; else of those "
+    "that it was taught on. Larger ones take less time; outlines may come out less even.",
 )
 @click.option(
     "--preview", type=click.Path(path_type=Path), help="Also draw them over the mosaic as a PNG."
@@ -100,6 +106,7 @@ def command(
     runtime: Runtime,
     precision: Precision,
     views: int | None,
+    tile_size: int | None,
     preview: Path | None,
     dry_run: bool,
     as_json: bool,
@@ -125,7 +132,7 @@ def command(
     if several and layer:
         raise click.UsageError("several mosaics make a folder of layers: give `-o FOLDER`")
     paths = mosaics_in(mosaics) if several else list(mosaics)
-    opened = open_model(model, device, runtime, precision, views)
+    opened = open_model(model, device, runtime, precision, views, tile_size=tile_size)
     if output is None or dry_run:
         if several:
             _rehearsed_all(paths, output, opened, config, suffix, as_json)

@@ -78,11 +78,12 @@ class FcosDetector(nn.Module):
         score: detections below it are dropped (root of class score times centreness).
         overlap: box IoU above which the weaker of two detections is dropped.
         limit: detections kept per image.
+        candidates: points of a level, the best, that they are chosen from.
     """
 
     def __init__(
         self, channels: int, convs: int = 4, score: float = 0.05, overlap: float = 0.6,
-        limit: int = 1000,
+        limit: int = 1000, candidates: int = CANDIDATES["fcos"],
     ) -> None:  # fmt: skip
         super().__init__()
         strides = FCOS_LEVELS.values()
@@ -94,7 +95,7 @@ class FcosDetector(nn.Module):
             head=_Head(channels, 1, 1, num_convs=convs),
             score_thresh=score,
             nms_thresh=overlap,
-            topk_candidates=CANDIDATES,
+            topk_candidates=candidates,
             detections_per_img=limit,
         )
 

@@ -54,8 +54,9 @@ def new_detector(spec: NetworkSpec) -> FcosDetector | RcnnDetector:
     if spec.parts.detector == "rcnn":
         return RcnnDetector(spec)
     return FcosDetector(
-        spec.pyramid_channels, spec.detector_convs, spec.score, spec.overlap, spec.detections
-    )
+        spec.pyramid_channels, spec.detector_convs, spec.score, spec.overlap, spec.detections,
+        spec.candidates,
+    )  # fmt: skip
 
 
 def new_network(spec: NetworkSpec, pretrained: str = "") -> Network | UNet:

@@ -27,7 +27,6 @@ from buildex.nn.detectors import Detections
 from buildex.nn.heads import RoiFeatures
 
 BOX_CELLS = 7  # along the side of a proposal's features
-BEFORE_NMS = 1000  # proposals per level
 ANCHOR_SAMPLES, BOX_SAMPLES = 256, 512  # per image, from which the two losses are taken
 
 
@@ -60,7 +59,7 @@ class RcnnDetector(nn.Module):
             bg_iou_thresh=0.3,
             batch_size_per_image=ANCHOR_SAMPLES,
             positive_fraction=0.5,
-            pre_nms_top_n=dict.fromkeys(("training", "testing"), BEFORE_NMS),
+            pre_nms_top_n=dict.fromkeys(("training", "testing"), spec.candidates),
             post_nms_top_n=dict.fromkeys(("training", "testing"), spec.proposals),
             nms_thresh=spec.proposal_overlap,
         )

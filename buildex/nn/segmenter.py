@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from buildex.card import ModelCard
+from buildex.card import ModelCard, read_card
 from buildex.geo.calibration import IDENTITY, Calibration
 from buildex.geo.instances import Found, RoiMaps, Tile
 from buildex.geo.keypoints import RoiCodec
@@ -107,16 +107,16 @@ class TorchSegmenter:
 
     def __init__(
         self, network: Network | UNet, card: ModelCard, device: torch.device, bf16: bool = False,
-        views: int = 1, calibration: Calibration = IDENTITY,
+        views: int = 1, calibration: Calibration = IDENTITY, size: int = 0,
     ) -> None:  # fmt: skip
         self.name, self.version = card.name, card.version
-        self.size, self.gsd, self.codec = card.size, card.gsd, card.codec
+        self.size, self.gsd, self.codec = size or card.size, card.gsd, card.codec
         self.threshold = float(calibration.chances(np.array([card.score]))[0])
         self.precision: Precision = "bf16" if bf16 else "fp32"
         self._device, self._bf16 = device, bf16
         self._views, self._calibration = VIEWS[views - 1], calibration
-        spec = card.network
-        self._looking = Looking(card.codec, card.size, spec.overlap, spec.detections, calibration)
+        spec = network.spec
+        self._looking = Looking(card.codec, self.size, spec.overlap, spec.detections, calibration)
         self._most = sys.maxsize  # tiles at once, as far as memory is known to go
         self._network = network.to(device).to(memory_format=torch.channels_last).eval()
 
@@ -172,7 +172,7 @@ class TorchSegmenter:
 
 def load_segmenter(
     folder: Path, device: str = "auto", precision: Precision = "auto", views: int = 1,
-    calibration: Calibration = IDENTITY,
+    calibration: Calibration = IDENTITY, size: int = 0,
 ) -> TorchSegmenter:  # fmt: skip
     """Open a model folder for prediction.
 
@@ -182,12 +182,15 @@ def load_segmenter(
         precision: auto, bf16 or fp32.
         views: how often each tile is looked at (`geo.views.VIEWS`); a U-Net looks once.
         calibration: makes chances of scores.
+        size: side in pixels of the tiles that it is to see; 0 for that of those it was taught on.
 
     Raises:
         ModelError: if the folder is no model, damaged, or of another version.
         ConfigError: if the device is not there.
     """
     place = choose_device(device)
-    network, card = load_model(folder)
+    taught = read_card(folder).size
+    size = size or taught
+    network, card = load_model(folder, size / taught)
     bf16 = use_bf16(place, precision)
-    return TorchSegmenter(network, card, place, bf16, views, calibration)
+    return TorchSegmenter(network, card, place, bf16, views, calibration, size)

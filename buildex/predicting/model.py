@@ -23,6 +23,7 @@ from buildex.io.zoo import DEFAULT_MODEL, digest, find_model
 from buildex.predicting.settings import Segmenter
 
 Runtime = Literal["auto", "onnx", "torch"]
+SIDES = 128  # the largest stride of a pyramid, which sides of tiles are multiples of
 RUNTIMES: tuple[Runtime, ...] = ("auto", "onnx", "torch")
 Precision = Literal["auto", "int8", "bf16", "fp32"]
 PRECISIONS: tuple[Precision, ...] = ("auto", "int8", "bf16", "fp32")
@@ -41,6 +42,7 @@ class OpenModel:
         precision: in what: int8, bf16 or fp32.
         views: how often it looks at each tile.
         calibrated: whether its scores are chances, where its card says how.
+        tile_size: side in pixels of the tiles that it sees.
     """
 
     segmenter: Segmenter
@@ -51,6 +53,7 @@ class OpenModel:
     precision: Precision = "auto"
     views: int = 1
     calibrated: bool = True
+    tile_size: int = 0
 
     @property
     def identity(self) -> str:
@@ -59,7 +62,8 @@ class OpenModel:
         What surrounds heads in integers is as precise as the processor makes it, which is not told.
         """
         raw = "" if self.calibrated else " raw"
-        return f"{self.digest} {self.runtime} {self.precision} {self.views}{raw}"
+        how = f"{self.runtime} {self.precision} {self.views} {self.tile_size}"
+        return f"{self.digest} {how}{raw}"
 
 
 def open_model(
@@ -69,6 +73,7 @@ def open_model(
     precision: Precision = "auto",
     views: int | None = None,
     *,
+    tile_size: int | None = None,
     calibrated: bool = True,
 ) -> OpenModel:
     """Load a model by name or path; the default one if no name is given.
@@ -81,16 +86,19 @@ def open_model(
         precision: auto is the fastest that the model and the processor have; fp32 draws the
             same everywhere, but for rounding.
         views: how often each tile is looked at (`geo.views.VIEWS`); else as the model's card says.
+        tile_size: side in pixels of the tiles that it sees, a multiple of `SIDES`; else that of
+            those it was taught on (docs/decisions/0025).
         calibrated: whether scores are chances, where its card knows how; else as the
             network says them.
 
     Raises:
         ModelError: if it is unknown, damaged, or of another version, or needs torch.
-        ConfigError: if the device is not there, or cannot do this, or for views that are not known.
+        ConfigError: if the device is not there, or cannot do this, or for views or tiles that it
+            cannot have.
     """
     folder = find_model(name or DEFAULT_MODEL)
     card = read_card(folder)
-    looks = _looks(card, views)
+    looks, size = _looks(card, views), _side(card, tile_size)
     meaning = Calibration(*card.calibration) if calibrated else IDENTITY
     # Imported here: either takes seconds or is not installed.
     from buildex.runtime.segmenter import OnnxSegmenter, has_graphs
@@ -99,8 +107,8 @@ def open_model(
     if chosen == "onnx":
         if device not in ("auto", "cpu"):
             raise ConfigError(f"graphs do not run on `{device}`", hint="use `--runtime torch`")
-        graphs = OnnxSegmenter(folder, precision, views=looks, calibration=meaning)
-        what = graphs.precision, looks, calibrated
+        graphs = OnnxSegmenter(folder, precision, views=looks, calibration=meaning, size=size)
+        what = graphs.precision, looks, calibrated, size
         return OpenModel(graphs, card.name, card.version, digest(folder), chosen, *what)
     if find_spec("torch") is None:
         raise ModelError(
@@ -112,8 +120,8 @@ def open_model(
         raise ConfigError("torch does not run in int8", hint="use `--runtime onnx`, or bf16")
     from buildex.nn.segmenter import load_segmenter
 
-    network = load_segmenter(folder, device, precision, looks, meaning)
-    how = network.precision, looks, calibrated
+    network = load_segmenter(folder, device, precision, looks, meaning, size)
+    how = network.precision, looks, calibrated, size
     return OpenModel(network, card.name, card.version, digest(folder), chosen, *how)
 
 
@@ -125,6 +133,17 @@ def _looks(card: ModelCard, asked: int | None) -> int:
     if looks > 1 and not card.network.parts.detector:
         raise ConfigError(f"`{card.name}` answers for every pixel", hint="use `--views 1`")
     return looks
+
+
+def _side(card: ModelCard, asked: int | None) -> int:
+    """The side of the tiles that a model sees."""
+    if asked is None:
+        return card.size
+    if asked < SIDES or asked % SIDES:
+        raise ConfigError(
+            f"tiles of {asked} pixels do not suit a network", hint=f"use a multiple of {SIDES}"
+        )
+    return asked
 
 
 def _runtime_for(device: str, graphs: bool) -> Runtime:
@@ -157,6 +176,7 @@ class ModelOpener:
         precision: in what: the same as here.
         views: how often it looks at each tile: as often as here.
         calibrated: whether its scores are chances: as here.
+        tile_size: side of the tiles that it sees: as here; None for its own.
     """
 
     name: str
@@ -166,6 +186,7 @@ class ModelOpener:
     precision: Precision = "auto"
     views: int = 1
     calibrated: bool = True
+    tile_size: int | None = None
 
     @classmethod
     def of(cls, name: str | None, device: str, opened: OpenModel) -> ModelOpener:
@@ -174,7 +195,7 @@ class ModelOpener:
         is_folder = find_model(name) == Path(name)
         name = str(Path(name).absolute()) if is_folder else name
         asked = opened.runtime, opened.precision, opened.views, opened.calibrated
-        return cls(name, device, opened.digest, *asked)
+        return cls(name, device, opened.digest, *asked, opened.tile_size or None)
 
     def __call__(self) -> Segmenter:
         """The segmenter.
@@ -183,7 +204,7 @@ class ModelOpener:
             ModelError: if the model is not there, or is another one.
         """
         asked = self.device, self.runtime, self.precision, self.views
-        opened = open_model(self.name, *asked, calibrated=self.calibrated)
+        opened = open_model(self.name, *asked, tile_size=self.tile_size, calibrated=self.calibrated)
         if opened.digest != self.digest:
             raise ModelError(
                 f"model `{self.name}` is another one than on the machine that asks",

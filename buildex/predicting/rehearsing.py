@@ -164,8 +164,9 @@ def _outlook(mosaic: Mosaic, segmenter: Segmenter, config: PredictConfig) -> Out
     grid = mosaic.grid
     survey = Survey.of(grid, segmenter.size, config.overlap, config.aoi, mosaic.ground_map())
     places = [p for row in survey.rows() for p in row if survey.ground(p.box)]
-    step = max(1, len(places) // (PROBED * config.batch_size))
-    tried = places[::step][: PROBED * config.batch_size]
+    probed = PROBED * config.batch(segmenter.size)
+    step = max(1, len(places) // probed)
+    tried = places[::step][:probed]
     seconds = _tried(mosaic, Eye(segmenter, survey.cover, config, grid.gsd), tried)
     return Outlook(
         mosaic=Path(mosaic.path).name,

@@ -85,7 +85,7 @@ class Eye:
         self, segmenter: Segmenter, cover: Cover, config: PredictConfig, gsd: float
     ) -> None:
         self.segmenter, self.cover = segmenter, cover
-        self.batch_size = config.batch_size
+        self.batch_size = config.batch(segmenter.size)
         self.threshold = segmenter.threshold if config.threshold is None else config.threshold
         self._grouping = Grouping(method=config.grouping)
         self._smallest = config.min_area / gsd**2 / 4

@@ -26,6 +26,7 @@ STEP = 5.0  # pixels that the model sees under which steps of an outline vanish 
 OWN_STEP = 3.5  # ... and the mosaic's own, which are larger where it is coarse
 OWN_SHARE = 0.55  # of the side of the mosaic's own pixels that the model is shown at least ...
 COARSEST = 2.0  # ... but no more than so many times those that it was taught on
+AT_ONCE = 2**20  # pixels per step of the network, where the user does not say how many tiles
 LEAST_OVERLAP = 8  # pixels; what both tiles see of it tells the parts of one building
 FREE = ("aoi", "batch_size", "overwrite", "restart")  # options an interrupted run may change
 
@@ -103,7 +104,10 @@ class PredictConfig:
     gap: float = field(
         default=0.1, metadata={"help": "Metres across which neighbours come to share a wall."}
     )
-    batch_size: int = field(default=4, metadata={"help": "Tiles per step of the network."})
+    batch_size: int | None = field(
+        default=None,
+        metadata={"help": "Tiles per step of the network; else 4 of 512 pixels, 1 of 1024."},
+    )
     crs: str | None = field(
         default=None, metadata={"help": "CRS of a mosaic that has none, e.g. EPSG:32737."}
     )
@@ -115,7 +119,7 @@ class PredictConfig:
     def __post_init__(self) -> None:
         if self.threshold is not None and not 0 < self.threshold <= 1:
             raise ConfigError(f"threshold is {self.threshold}", hint="use more than 0, up to 1")
-        if self.batch_size < 1:
+        if self.batch_size is not None and self.batch_size < 1:
             raise ConfigError(f"batch size is {self.batch_size}", hint="use 1 or more")
         if self.overlap is not None and self.overlap < LEAST_OVERLAP:
             raise ConfigError(
@@ -148,6 +152,10 @@ class PredictConfig:
             surest=gsd,
             walls=Walls(gap=self.gap, shift=max(Walls.shift, self.gap), smallest=self.min_area),
         )
+
+    def batch(self, size: int) -> int:
+        """Tiles of a side per step of the network."""
+        return self.batch_size or max(1, AT_ONCE // size**2)
 
     def plan(self) -> dict[str, Any]:
         """The options on which the buildings depend, as plain values; the area by itself."""

@@ -13,14 +13,12 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from buildex.card import CANDIDATES
 from buildex.geo.instances import Found
 from buildex.geo.suppression import suppress
 
 Floats = NDArray[np.float32]
 Indices = NDArray[np.int64]
 
-PROPOSED = 1000  # the best anchors of a level, from which proposals are taken
 SMALLEST_PROPOSAL, SMALLEST_BOX = 1e-3, 1e-2  # pixels along a side, in Mask R-CNN
 FINEST = 4  # stride of the finest level that is cut from
 CUT_LEVELS = 4
@@ -28,7 +26,7 @@ CUT_LEVELS = 4
 
 def detections(
     boxes: Floats, scores: Floats, counts: Sequence[int], size: int, score: float,
-    overlap: float, most: int,
+    overlap: float, most: int, candidates: int,
 ) -> Found:  # fmt: skip
     """FCOS: the buildings among the boxes of all anchor points.
 
@@ -40,15 +38,17 @@ def detections(
         score: boxes that have less are dropped.
         overlap: box IoU above which the weaker of two is dropped.
         most: kept at most.
+        candidates: points of a level, the best, that they are chosen from.
     """
-    taken = [start + best(scores[start:end], CANDIDATES, score) for start, end in _spans(counts)]
+    taken = [start + best(scores[start:end], candidates, score) for start, end in _spans(counts)]
     chosen = np.concatenate(taken)
     return _suppressed(clipped(boxes[chosen], size), scores[chosen], overlap, most)
 
 
 def proposals(
-    boxes: Floats, logits: Floats, counts: Sequence[int], size: int, overlap: float, most: int
-) -> Floats:
+    boxes: Floats, logits: Floats, counts: Sequence[int], size: int, overlap: float, most: int,
+    candidates: int,
+) -> Floats:  # fmt: skip
     """Mask R-CNN: the boxes (N, 4) that are worth a closer look; levels do not compete.
 
     Args:
@@ -58,10 +58,11 @@ def proposals(
         size: side of the tile.
         overlap: box IoU above which the weaker of two of one level is dropped.
         most: kept at most.
+        candidates: anchors of a level, the best, that they are chosen from.
     """
     parts = []
     for start, end in _spans(counts):
-        chosen = start + best(logits[start:end], PROPOSED)
+        chosen = start + best(logits[start:end], candidates)
         inside = clipped(boxes[chosen], size)
         large = _at_least(inside, SMALLEST_PROPOSAL)
         parts.append(_suppressed(inside[large], logits[chosen][large], overlap, most))

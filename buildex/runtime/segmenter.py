@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from buildex.card import ModelCard, read_card
+from buildex.card import ModelCard, NetworkSpec, read_card
 from buildex.geo.calibration import IDENTITY, Calibration
 from buildex.geo.instances import Found, RoiMaps, Tile
+from buildex.geo.keypoints import RoiCodec
 from buildex.geo.regions import instances
 from buildex.geo.views import VIEWS, Looking, Maps, View, stacked, weighed
 from buildex.runtime import boxes
@@ -47,6 +48,7 @@ class OnnxSegmenter:
         views: how often each tile is looked at (`geo.views.VIEWS`); a network that answers for
             every pixel looks once.
         calibration: makes chances of scores.
+        size: side in pixels of the tiles that it is to see; 0 for that of those it was taught on.
 
     Attributes:
         precision: in which it computes.
@@ -63,24 +65,24 @@ class OnnxSegmenter:
 
     def __init__(
         self, folder: Path, precision: str = "auto", threads: int = 0, views: int = 1,
-        calibration: Calibration = IDENTITY,
+        calibration: Calibration = IDENTITY, size: int = 0,
     ) -> None:  # fmt: skip
         card = read_card(folder)
         self.name, self.version = card.name, card.version
-        self.size, self.gsd, self.codec = card.size, card.gsd, card.codec
+        self.size, self.gsd, self.codec = size or card.size, card.gsd, card.codec
         self.threshold = float(calibration.chances(np.array([card.score]))[0])
         self._turn = threading.Lock()
-        graphs = _Graphs(folder, card, precision, threads)
-        dense = graphs.dense(card.size)
+        spec = card.network.larger(self.size / card.size)
+        graphs = _Graphs(folder, card, spec, precision, threads)
+        dense = graphs.dense(self.size)
         self.precision = dense.precision
         self._answer: _Pixels | _Frames
-        if card.network.parts.detector:
-            lookers = graphs.lookers(dense, VIEWS[views - 1])
-            spec = card.network
-            looking = Looking(card.codec, card.size, spec.overlap, spec.detections, calibration)
+        if spec.parts.detector:
+            lookers = graphs.lookers(dense, VIEWS[views - 1], self.size)
+            looking = Looking(card.codec, self.size, spec.overlap, spec.detections, calibration)
             self._answer = _Frames(looking, lookers)
         else:
-            self._answer = _Pixels(card, dense, calibration)
+            self._answer = _Pixels(card.codec, spec, dense, calibration)
 
     def __call__(self, tiles: Sequence[Tile], score: float = 0.0) -> list[RoiMaps]:
         """Say what is in each tile of side `size`; detections under `score` are left out."""
@@ -91,8 +93,10 @@ class OnnxSegmenter:
 class _Graphs:
     """The graphs of a model folder, as they are needed."""
 
-    def __init__(self, folder: Path, card: ModelCard, precision: str, threads: int) -> None:
-        self._folder, self._card = folder, card
+    def __init__(
+        self, folder: Path, card: ModelCard, spec: NetworkSpec, precision: str, threads: int
+    ) -> None:
+        self._folder, self._own, self._spec = folder, card.size, spec
         self._integers = precision == "int8" or (
             precision == "auto"
             and (folder / INT8).is_file()
@@ -103,15 +107,15 @@ class _Graphs:
     def dense(self, side: int) -> Graph | Grafted:
         """What looks at whole tiles of a side, the card's or another one."""
         shapes = {"image": [None, side, side, 3], "valid": [None, side, side]}
-        if side == self._card.size:
+        if side == self._own:
             shapes = {}
         if self._integers:
             return Grafted(self._folder / DENSE, self._folder / INT8, *self._options, shapes)
         return Graph(self._folder / DENSE, *self._options, shapes)
 
-    def lookers(self, dense: Graph | Grafted, views: Sequence[View]) -> list[_Looker]:
-        """What looks with each view; `dense` is of the first, of the others each has its own."""
-        spec = self._card.network
+    def lookers(self, dense: Graph | Grafted, views: Sequence[View], size: int) -> list[_Looker]:
+        """What looks at tiles with each view; `dense` is the first's, the others have their own."""
+        spec = self._spec
         lookers: list[_Looker] = []
         roi = Graph(self._folder / ROI, *self._options, _any_side("", spec.roi_channels))
         closer = None
@@ -119,11 +123,11 @@ class _Graphs:
             wide = _any_side("wide_", spec.pyramid_channels)
             closer = Graph(self._folder / CLOSER, *self._options, wide)
         for view in views:
-            side = view.side(self._card.size)
+            side = view.side(size)
             own = self.dense(side) if lookers else dense
-            finder: _Points | _Proposals = _Points(self._card, side)
+            finder: _Points | _Proposals = _Points(spec, side)
             if closer is not None:
-                finder = _Proposals(self._card, side, closer)
+                finder = _Proposals(spec, side, closer)
             lookers.append(_Looker(view, own, finder, roi, spec.roi_cells))
         return lookers
 
@@ -136,8 +140,10 @@ def _any_side(prefix: str, channels: int) -> dict[str, list[int | None]]:
 class _Pixels:
     """Instances of what is said of every pixel."""
 
-    def __init__(self, card: ModelCard, dense: Graph | Grafted, calibration: Calibration) -> None:
-        self._codec, self._most = card.codec, card.network.detections
+    def __init__(
+        self, codec: RoiCodec, spec: NetworkSpec, dense: Graph | Grafted, calibration: Calibration
+    ) -> None:
+        self._codec, self._most = codec, spec.detections
         self._dense, self._calibration = dense, calibration
 
     def __call__(self, tiles: Sequence[Tile], score: float) -> list[RoiMaps]:
@@ -151,18 +157,17 @@ class _Pixels:
 class _Points:
     """FCOS: a box of every anchor point."""
 
-    def __init__(self, card: ModelCard, side: int) -> None:
-        self._spec, self._side = card.network, side
+    def __init__(self, spec: NetworkSpec, side: int) -> None:
+        self._spec, self._side = spec, side
         self._counts = _anchors(side, FCOS_STRIDES)
 
     def __call__(self, said: Arrays, score: float) -> list[Found]:
         """The buildings of each tile that score so much."""
         spec = self._spec
         least = max(score, spec.score)
+        limits = spec.overlap, spec.detections, spec.candidates
         return [
-            boxes.detections(
-                where, scores, self._counts, self._side, least, spec.overlap, spec.detections
-            )
+            boxes.detections(where, scores, self._counts, self._side, least, *limits)
             for where, scores in zip(said["boxes"], said["scores"], strict=True)
         ]
 
@@ -170,17 +175,16 @@ class _Points:
 class _Proposals:
     """Mask R-CNN: proposals, each of which a second graph looks at."""
 
-    def __init__(self, card: ModelCard, side: int, closer: Graph) -> None:
-        self._spec, self._side, self._closer = card.network, side, closer
-        kinds = len(card.network.anchor_ratios)
-        self._counts = _anchors(side, card.network.anchor_strides, kinds)
+    def __init__(self, spec: NetworkSpec, side: int, closer: Graph) -> None:
+        self._spec, self._side, self._closer = spec, side, closer
+        self._counts = _anchors(side, spec.anchor_strides, len(spec.anchor_ratios))
 
     def __call__(self, said: Arrays, score: float) -> list[Found]:
         """The buildings of each tile that score so much."""
         spec, side = self._spec, self._side
-        overlap, most = spec.proposal_overlap, spec.proposals
+        limits = spec.proposal_overlap, spec.proposals, spec.candidates
         proposed = [
-            boxes.proposals(where, scores, self._counts, side, overlap, most)
+            boxes.proposals(where, scores, self._counts, side, *limits)
             for where, scores in zip(said["boxes"], said["scores"], strict=True)
         ]
         rois = Rois(proposed, BOX_CELLS, BOX_SPAN)

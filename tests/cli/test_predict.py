@@ -23,7 +23,7 @@ def mosaic(tmp_path, monkeypatch):
         crs="EPSG:32737", transform=from_origin(530000, 9320000, 0.1, 0.1),
     ) as out:  # fmt: skip
         out.write(np.full((3, 200, 300), 90, np.uint8))
-    monkeypatch.setattr(module, "open_model", lambda *_: OpenModel(Slow(0), "slow", "1", "d"))
+    monkeypatch.setattr(module, "open_model", lambda *_, **__: OpenModel(Slow(0), "slow", "1", "d"))
     return path
 
 

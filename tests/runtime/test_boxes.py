@@ -56,7 +56,7 @@ def test_detections_are_those_of_the_torch_detector(score):
     chances = output.head["cls_logits"].sigmoid() * output.head["bbox_ctrness"].sigmoid()
     boxes = detector.fcos.box_coder.decode(output.head["bbox_regression"][0], output.anchors[0])
     ours = detections(
-        boxes.numpy(), chances.sqrt()[0, :, 0].numpy(), output.per_level, SIZE, score, 0.4, 40
+        boxes.numpy(), chances.sqrt()[0, :, 0].numpy(), output.per_level, SIZE, score, 0.4, 40, 4096
     )
     wanted = theirs.scores >= score
     assert 5 < len(ours.scores) == int(wanted.sum())
@@ -84,7 +84,7 @@ def test_a_tile_of_nine_hundred_buildings_loses_none_in_either_runtime():
     usual = NetworkSpec()
     ours = detections(
         decoded.numpy(), chances.numpy(), output.per_level, 512, usual.score, usual.overlap,
-        usual.detections,
+        usual.detections, usual.candidates,
     )  # fmt: skip
     assert len(ours.scores) == len(theirs.scores) == 900
     both = (np.unique(some.round(), axis=0) for some in (ours.boxes, theirs.boxes.numpy()))
@@ -104,7 +104,7 @@ def test_proposals_and_what_is_made_of_them_are_those_of_the_torch_detector():
     counts = [kinds * (SIZE // stride) ** 2 for stride in spec.anchor_strides]
     ours = proposals(
         decoded.numpy(), output.objectness[0].numpy(), counts, SIZE, spec.proposal_overlap,
-        spec.proposals,
+        spec.proposals, spec.candidates,
     )  # fmt: skip
     assert len(ours) == spec.proposals
     assert ours == pytest.approx(output.proposals[0].numpy(), abs=1e-3)
@@ -126,7 +126,7 @@ def test_levels_do_not_compete():
     clipped = torch.from_numpy(boxes).clamp(0, SIZE)
     large = ((clipped[:, 2:] - clipped[:, :2]) >= 1e-3).all(dim=1)
     kept = batched_nms(clipped[large], torch.from_numpy(logits)[large], level[large], 0.3)[:50]
-    ours = proposals(boxes, logits, counts, SIZE, 0.3, 50)
+    ours = proposals(boxes, logits, counts, SIZE, 0.3, 50, 1000)
     assert ours == pytest.approx(clipped[large][kept].numpy())
 
 

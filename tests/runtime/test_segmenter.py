@@ -25,12 +25,12 @@ def model(tmp_path_factory):
     return exported("fcos-keypoint", tmp_path_factory.mktemp("fcos"))
 
 
-def tile(shift=0, hidden=0):
+def tile(shift=0, hidden=0, side=SIDE):
     houses = [[[x + shift, y] for x, y in ring] for ring in HOUSES[:3]]
-    valid = np.ones((SIDE, SIDE), bool)
+    valid = np.ones((side, side), bool)
     valid[:hidden] = False
-    image = np.where(valid[..., None], painted(SIDE, houses), 0).astype(np.uint8)
-    return Tile(image, valid, PixelBox(0, 0, SIDE, SIDE))
+    image = np.where(valid[..., None], painted(side, houses), 0).astype(np.uint8)
+    return Tile(image, valid, PixelBox(0, 0, side, side))
 
 
 TILES = [tile(), tile(9, hidden=20), tile(-5)]
@@ -75,6 +75,21 @@ def test_graphs_look_twice_as_torch_does(architecture, tmp_path):
     same(ours, theirs(TILES, 0.2))
     pairs = zip(ours, once(TILES, 0.2), strict=True)
     assert max(abs(float(a.scores[0] - b.scores[0])) for a, b in pairs) > 2e-3
+
+
+@pytest.mark.parametrize("architecture", ["fcos-keypoint", "mask-rcnn", "unet"])
+@pytest.mark.parametrize("views", [1, 2])
+def test_graphs_look_at_larger_tiles_as_torch_does(architecture, views, tmp_path):
+    views = 1 if architecture == "unet" else views
+    folder = exported(architecture, tmp_path / "model")
+    ours = OnnxSegmenter(folder, "fp32", 1, views=views, size=2 * SIDE)
+    theirs = load_segmenter(folder, "cpu", "fp32", views=views, size=2 * SIDE)
+    assert ours.size == theirs.size == 2 * SIDE
+    tiles = [tile(shift, side=2 * SIDE) for shift in (0, 9)]
+    score = 0.0 if architecture == "unet" else 0.1
+    answers = theirs(tiles, score)
+    assert architecture == "unet" or sum(len(maps.scores) for maps in answers) > 0
+    same(ours(tiles, score), answers)
 
 
 def test_what_a_graph_said_does_not_change_with_its_next_answer(model):
