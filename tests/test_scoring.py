@@ -625,7 +625,9 @@ def test_scenes_are_scored_each_and_together(tmp_path):
     assert report.figures["tp_50"] == north["tp_50"] + south["tp_50"] == 4
     assert report.figures["f1_50"] == pytest.approx(8 / (8 + 2 + 1))
     assert report.figures["polis_m"] == pytest.approx((0.5 * 2 + 0 * 2) / 4, abs=1e-3)
-    assert "each scene" in report.text()
+    rows = [line.split() for line in report.text().split("each scene\n")[1].splitlines()]
+    assert rows[0][:2] == ["true", "predicted"]
+    assert [row[:3] for row in rows[1:3]] == [["north", "3", "3"], ["south", "2", "3"]]
     assert set(report.as_dict()["scenes"]) == {"north", "south"}
     assert report.csv().count("\n") == 3 * len(COARSE.figures)
 

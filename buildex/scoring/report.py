@@ -195,10 +195,10 @@ class ScoreReport:
             return
         names = overview(self.config)
         yield "\neach scene"
-        yield f"  {'':<24}{'true':>7}{'found':>7}" + "".join(f"{name:>14}" for name in names)
+        yield f"  {'':<24}{'true':>7}{'predicted':>11}" + "".join(f"{name:>14}" for name in names)
         for scene in (*self.scenes, self.pooled):
             cells = "".join(f"{worded(scene.figures[name]):>14}" for name in names)
-            yield f"  {scene.name[:23]:<24}{scene.truth:>7}{scene.predictions:>7}{cells}"
+            yield f"  {scene.name[:23]:<24}{scene.truth:>7}{scene.predictions:>11}{cells}"
 
     def _candidates(self) -> Iterator[str]:
         if not self.config.incomplete_truth:
