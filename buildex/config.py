@@ -8,6 +8,7 @@ from them and a TOML table fills them, strictly: an unknown key is an error.
 from __future__ import annotations
 
 import dataclasses
+import json
 import tomllib
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -95,19 +96,8 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def to_toml(table: Mapping[str, Any]) -> str:
-    """Write a table of scalars, lists and sub-tables as TOML; `None` values are left out."""
-    plain, nested = [], []
-    for key, value in table.items():
-        if value is None:
-            continue
-        if isinstance(value, Mapping):
-            nested.append((key, value))
-        else:
-            plain.append(f"{_toml_key(key)} = {_toml_value(value)}")
-    blocks = ["\n".join(plain)] if plain else []
-    for key, value in nested:
-        blocks.append(f"[{_toml_key(key)}]\n{to_toml(value)}".rstrip())
-    return "\n\n".join(blocks) + "\n"
+    """Write a table of scalars, lists of them and tables as TOML; `None` values are left out."""
+    return "\n\n".join(_toml_blocks(table)) + "\n"
 
 
 def coerce(value: Any, hint: Any, where: str) -> Any:
@@ -148,17 +138,30 @@ def coerce(value: Any, hint: Any, where: str) -> Any:
     return value
 
 
+def _toml_blocks(table: Mapping[str, Any], name: str = "") -> Iterator[str]:
+    """A table's own values under its name, then each table in it under its name in full."""
+    held = {_toml_key(key): value for key, value in table.items() if value is not None}
+    nested = {key: value for key, value in held.items() if isinstance(value, Mapping)}
+    lines = [f"{key} = {_toml_value(v)}" for key, v in held.items() if key not in nested]
+    if name or lines:
+        yield "\n".join([f"[{name}]", *lines] if name else lines)
+    for key, value in nested.items():
+        yield from _toml_blocks(value, f"{name}.{key}" if name else key)
+
+
 def _toml_key(key: str) -> str:
     bare = key.replace("-", "").replace("_", "")
     return key if bare.isalnum() and bare.isascii() else _toml_value(key)
 
 
 def _toml_value(value: Any) -> str:
+    if hasattr(value, "tolist"):  # a number of numpy, or several: as Python has them
+        value = value.tolist()
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | float):
         return repr(value)
     if isinstance(value, list | tuple):
         return "[" + ", ".join(_toml_value(v) for v in value) + "]"
-    text = str(value).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-    return f'"{text}"'
+    # JSON's escapes are TOML's, which forbids one character more.
+    return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,13 +1,24 @@
 from __future__ import annotations
 
+import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from buildex.config import from_table, read_toml, silent, to_toml
 from buildex.errors import BuildexError, ConfigError
+
+SCALARS = st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
+VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3), max_leaves=5)
+TABLES = st.recursive(
+    st.dictionaries(st.text(), VALUES, max_size=3),
+    lambda inner: st.dictionaries(st.text(), VALUES | inner, max_size=3),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +83,18 @@ def test_toml_goes_there_and_back(tmp_path):
     path.write_text(to_toml(table))
     del table["none"]
     assert read_toml(path) == table
+
+
+@given(TABLES)
+def test_every_table_is_read_as_it_was_written(table):
+    assert tomllib.loads(to_toml(table)) == table
+
+
+def test_numbers_of_numpy_are_numbers():
+    table = {"share": np.float32(0.5), "count": np.int64(3), "yes": np.True_}
+    table["shares"] = [np.float64(1.5), np.arange(2)]
+    known = {"share": 0.5, "count": 3, "yes": True, "shares": [1.5, [0, 1]]}
+    assert tomllib.loads(to_toml(table)) == known
 
 
 @pytest.mark.parametrize("text", ["a = ", "[x"])
