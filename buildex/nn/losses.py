@@ -62,7 +62,9 @@ def offset_loss(offset: Tensor, target: Tensor, at: Tensor) -> Tensor:
 def mask_loss(
     logits: Tensor, target: Tensor, dice: float = 1.0, counted: Tensor | None = None
 ) -> Tensor:
-    """Binary cross-entropy of mask cells (He et al. 2017) plus Dice (Milletari et al. 2016).
+    """Binary cross-entropy of mask cells (He et al. 2017) plus Dice, with sums in its divisor.
+
+    Milletari et al. (2016) divide by sums of squares; these networks learnt with plain sums.
 
     Args:
         logits: (R, 1, M, M), before the sigmoid; or maps of whole tiles.

@@ -106,6 +106,12 @@ def test_without_dice_the_mask_loss_is_cross_entropy():
     assert mask_loss(logits, target, dice=0).item() == pytest.approx(entropy.item())
 
 
+def test_the_dice_term_has_plain_sums_in_its_divisor():
+    logits, target = torch.zeros(1, 1, 2, 2), torch.tensor([[[[1.0, 1.0], [0.0, 0.0]]]])
+    term = mask_loss(logits, target, dice=1) - mask_loss(logits, target, dice=0)
+    assert term.item() == pytest.approx(1 - 2 * 1 / (2 + 2))  # with squares it were 1 / 3
+
+
 def test_cells_that_do_not_count_change_no_mask_loss():
     logits, target = torch.randn(2, 1, 4, 6), torch.rand(2, 1, 4, 6)
     counted = torch.zeros(2, 1, 4, 6, dtype=torch.bool)
