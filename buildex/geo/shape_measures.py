@@ -103,7 +103,8 @@ def max_tangent_angles(predictions: Polygons, truth: Edges, spacing: float) -> F
         spacing: largest distance of the points, in the unit of the polygons.
 
     Returns:
-        Degrees, 0 to 180; NaN where no stretch is left.
+        Degrees, 0 to 90, for going to the nearest place of a set never turns a stretch back;
+        NaN where no stretch is left.
     """
     edges, angles = edges_of(predictions), np.empty(len(predictions))
     for low in range(0, len(edges), ANGLED):
@@ -165,21 +166,21 @@ def _between(points: Floats, edges: Edges) -> NDArray[np.bool_]:
 def _turns(steps: tuple[Floats, Floats], became: tuple[Floats, Floats]) -> Floats:
     """How far steps (M,) were turned; NaN if stretched or shrunk.
 
-    A number that grows with the angle, 0 at 0, 1 at 90 and 2 at 180 degrees, without the
-    arc tangent of each of millions of steps.
+    A number that grows with the angle, 0 at 0 and 1 at 90 degrees, without the arc tangent
+    of each of millions of steps.
     """
     (x, y), (to_x, to_y) = steps, became
     was2, became2 = x * x + y * y, to_x * to_x + to_y * to_y
     limit = STRETCH * STRETCH
     fair = (became2 > was2 / limit) & (became2 < was2 * limit)
-    dot, cross = x * to_x + y * to_y, np.abs(x * to_y - y * to_x)
-    turn = cross / np.where(fair, cross + np.abs(dot), 1.0)
-    return np.where(fair, np.where(dot < 0, 2.0 - turn, turn), np.nan)
+    # Below 0 only by rounding: the nearest places on a set are a monotone map.
+    dot, cross = np.maximum(x * to_x + y * to_y, 0.0), np.abs(x * to_y - y * to_x)
+    return np.where(fair, cross / np.where(fair, cross + dot, 1.0), np.nan)
 
 
 def _degrees(turns: Floats) -> Floats:
-    """The angles of `_turns` in degrees, 0 to 180."""
-    return np.degrees(np.arctan2(1.0 - np.abs(turns - 1.0), 1.0 - turns))
+    """The angles of `_turns` in degrees."""
+    return np.degrees(np.arctan2(turns, 1.0 - turns))
 
 
 def _largest(values: Floats, owner: Index, count: int) -> Floats:

@@ -148,7 +148,7 @@ def test_shapes_do_not_depend_on_start_or_direction(a, b, shift, backwards):
     angles = max_tangent_angles(array(a), edges_of(other), 0.5)
     again = max_tangent_angles(array(a), edges_of(array(turned(b, shift, backwards))), 0.5)
     assert again == pytest.approx(angles, abs=1e-4, nan_ok=True)
-    assert np.all(np.isnan(angles) | ((angles >= 0) & (angles <= 180)))
+    assert np.all(np.isnan(angles) | ((angles >= 0) & (angles <= 90)))
 
 
 def test_offsets_run_from_truth_to_prediction():
