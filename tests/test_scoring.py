@@ -686,6 +686,21 @@ def test_comparing_says_which_predictions_are_better(tmp_path):
     assert same.text().endswith("larger than chance: nothing")
 
 
+def test_what_is_compared_is_named_by_a_file_only_where_all_scenes_have_it(tmp_path):
+    north = scene_of(tmp_path, "north", SHIFTED, TRUTH)
+    north = replace(north, compare=write(tmp_path / "all.gpkg", TRUTH))
+    south = replace(scene_of(tmp_path, "south", SHIFTED, TRUTH), compare=north.compare)
+    own = replace(south, compare=south.predictions)
+    for scenes, first, second in (
+        ([north], str(north.predictions), str(north.compare)),
+        ([north, south], "predictions", str(north.compare)),
+        ([north, own], "predictions", "compare"),
+    ):
+        report = compare_scenes(scenes, COARSE)
+        assert report.text().splitlines()[:2] == [f"A: {first}", f"B: {second}"]
+        assert (report.as_dict()["first"], report.as_dict()["second"]) == (first, second)
+
+
 @pytest.mark.parametrize("scored", ["compare", "predictions"])
 def test_a_ranking_is_not_compared_with_a_layer_without_scores(tmp_path, scored):
     scene = scene_of(tmp_path, "town", SHIFTED, TRUTH)

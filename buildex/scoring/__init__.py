@@ -165,7 +165,7 @@ def compare_scenes(
     sizes = [len(part) for part in sides[0]]
     all_of = together(sides[0]), together(sides[1])
     found = differences(config.figures, all_of, sizes, config.bootstrap, _rng(config))
-    names = str(scenes[0].predictions), str(scenes[0].compare)
+    names = _called(scenes, "predictions"), _called(scenes, "compare")
     features = [(scene.name, scene.features("labels", "A", "B")) for scene in read]
     notes = (*doubts, *told(features), *unranked)
     thanks = _credits(read)
@@ -180,6 +180,12 @@ def _check_paired(scenes: Sequence[SceneFiles]) -> None:
                 f"scene `{files.name or files.predictions.stem}` has no second predictions",
                 hint="name them under `compare` for every scene",
             )
+
+
+def _called(scenes: Sequence[SceneFiles], column: str) -> str:
+    """What a side is called: its file where that is every scene's, else its column in a list."""
+    paths = {str(getattr(files, column)) for files in scenes}
+    return paths.pop() if len(paths) == 1 else column
 
 
 def _ranked_alike(pairs: Sequence[Sides]) -> tuple[list[Sides], list[str]]:

@@ -217,7 +217,7 @@ class CompareReport:
 
     Attributes:
         config: how it was measured.
-        names: what the two are called.
+        names: of the two: files that all scenes share, else `predictions` and `compare`.
         scenes: how many scenes there were.
         blocks: of ground, over which they were paired.
         differences: of each figure by name, second less first.
