@@ -31,7 +31,7 @@ class Finishing:
 
     Attributes:
         regularizing: how outlines are squared up.
-        surest: largest deviation of outlines whose corners are all sure keypoints.
+        surest: largest deviation of outlines of whose corners `SURE` or more are sure keypoints.
         walls: how neighbours come to share one wall; its `smallest` drops what is too small.
         narrowest: what is narrower is no building, nor a part of one.
         smallest_part: a part that something narrower held to its building goes with it, but is a
