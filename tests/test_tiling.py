@@ -1,5 +1,6 @@
 import json
 import math
+import re
 from pathlib import Path
 
 import geopandas
@@ -477,6 +478,14 @@ def test_the_index_tells_where_all_came_from(scene, tmp_path):
     assert entry["tiles"] == table["splits"]["train"]["tiles"]
     assert table["options"]["size"] == 128
     assert set(table["files"]) == set(contents(tmp_path / "out")) - {"dataset.json"}
+
+
+def test_the_design_lists_all_that_the_index_tells_of_a_scene(scene, tmp_path):
+    tile([scene], labels_of(scene), tmp_path / "out", TileConfig(**SMALL))
+    entry = json.loads((tmp_path / "out" / "dataset.json").read_text())["scenes"][0]
+    design = (Path(__file__).parents[1] / "DESIGN.md").read_text(encoding="utf-8")
+    listed = re.search(r'`dataset\.json\["scenes"\]\[i\]`: `([^`]+)`', design)[1]
+    assert re.findall(r"\w+", re.sub(r"\(.*?\)", "", listed)) == list(entry)
 
 
 def test_labels_in_several_files_are_known_by_all_of_them(scene, tmp_path):
