@@ -1,9 +1,9 @@
 """Grouping of keypoints as the paper has it (section 2.2, figure 5), for comparison.
 
 The mask plays no part: keypoints are joined by distance alone. The text leaves two things
-open; they are read so: the walk starts at the extreme point whose nearest neighbour is
-nearest of all, and goes first to that neighbour's extreme point; and an edge never leads
-back to a point that is already joined, but for the one that closes the polygon.
+open; they are read so: the walk starts at the point that lies nearest to an extreme point,
+and goes first to that extreme point; and an edge never leads back to a point that is
+already joined, but for the one that closes the polygon.
 """
 
 from __future__ import annotations

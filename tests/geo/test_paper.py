@@ -22,6 +22,11 @@ def test_the_matrix_holds_distances():
     assert np.isinf(matrix[0, 0])
 
 
+def test_the_walk_starts_beside_an_extreme_point_and_goes_there_first():
+    points = np.array([[10.0, 5], [1, 5.2], [0, 5], [5, 0], [5, 10]])
+    assert group_by_distance(points)[:2].tolist() == [[1, 5.2], [0, 5]]
+
+
 @given(st.permutations(range(4)))
 def test_a_rectangle_comes_back_in_any_order(order):
     rectangle = np.array([[0.0, 0], [9, 0], [9, 4], [0, 4]])
