@@ -42,7 +42,3 @@ class PixelBox:
     def shift(self, dx: int, dy: int) -> PixelBox:
         """The box moved by whole pixels."""
         return PixelBox(self.x0 + dx, self.y0 + dy, self.x1 + dx, self.y1 + dy)
-
-    def owns(self, x: float, y: float) -> bool:
-        """Whether the point lies in the box; left and top edges belong to it."""
-        return self.x0 <= x < self.x1 and self.y0 <= y < self.y1

@@ -29,17 +29,18 @@ def distance_matrix(points: Ring) -> NDArray[np.float64]:
     return matrix
 
 
-def group_by_distance(points: Ring, repair: bool = True) -> Ring:
+def group_by_distance(points: Ring) -> Ring:
     """Join keypoints to a ring, each to its nearest neighbour.
+
+    Where the walk would close before all points are used, as it does on concave shapes, it
+    goes on to the next closest point instead (the paper's stated repair).
 
     Args:
         points: (K, 2) keypoints of one instance, in any order.
-        repair: where the walk would close before all points are used, as it does on concave
-            shapes, go on to the next closest point instead (the paper's stated repair).
 
     Returns:
-        Ring (V, 2), V <= K; with `repair` V = K. Empty for fewer than three points. The ring
-        may cross itself: the method does not look.
+        Ring (K, 2); empty for fewer than three points. The ring may cross itself: the method
+        does not look.
     """
     if len(points) < 3:
         return np.zeros((0, 2))
@@ -52,9 +53,6 @@ def group_by_distance(points: Ring, repair: bool = True) -> Ring:
     while left:
         here = chain[-1]
         following = min(sorted(left), key=lambda k: float(matrix[here, k]))
-        closes = matrix[here, initial] < matrix[here, following]
-        if closes and len(chain) >= 3 and not repair:
-            break
         chain.append(following)
         left.remove(following)
     return points[chain]

@@ -85,12 +85,6 @@ class Cover:
         col = min(max(int((x - margin) // self.step), 0), self.cols - 1)
         return row, col
 
-    def touching(self, box: PixelBox) -> list[TilePlace]:
-        """The tiles that share a pixel with `box`, row by row."""
-        rows = _reach(box.y0, box.y1, self.size, self.step, self.rows)
-        cols = _reach(box.x0, box.x1, self.size, self.step, self.cols)
-        return [TilePlace(row, col, self.box(row, col)) for row in rows for col in cols]
-
 
 def cover(grid: Grid, size: int, overlap: int = 0) -> Cover:
     """The tiles of `size` pixels, `overlap` of them shared, that cover a grid."""
@@ -106,9 +100,3 @@ def _span(index: int, count: int, length: int, step: int, overlap: int) -> tuple
     start = 0 if index == 0 else index * step + margin
     end = length if index == count - 1 else (index + 1) * step + margin
     return start, end
-
-
-def _reach(low: int, high: int, size: int, step: int, count: int) -> range:
-    first = max(0, (low - size) // step + 1)
-    last = min(count - 1, (high - 1) // step)
-    return range(first, last + 1)

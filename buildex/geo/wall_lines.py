@@ -8,7 +8,6 @@ farther than is allowed at either of its ends.
 from __future__ import annotations
 
 import cmath
-import dataclasses
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -24,7 +23,7 @@ FIXED = 1e9
 
 @dataclass(frozen=True, kw_only=True)
 class Walls:
-    """Settings; lengths in metres by default.
+    """Settings; lengths in metres.
 
     Attributes:
         gap: walls that face each other across less than this become one.
@@ -54,18 +53,6 @@ class Walls:
         off its place there.
         """
         return np.maximum(self.hair, self.bend * along * (lengths - along))
-
-    def scaled(self, units: float) -> Walls:
-        """The same settings for polygons with so many units to the metre."""
-        return dataclasses.replace(
-            self,
-            gap=self.gap * units,
-            shift=self.shift * units,
-            snap=self.snap * units,
-            smallest=self.smallest * units**2,
-            hair=self.hair * units,
-            bend=self.bend / units,
-        )
 
 
 class Facing(NamedTuple):

@@ -1,8 +1,7 @@
 """Neighbours share their walls: no overlap, no sliver between them, and no more vertices.
 
 Facing walls (`wall_lines`) move to one line, corners follow and meet (`junctions`); what
-overlaps then is cut off the building with the lower score (`cuts`). Lengths are in the
-unit of the polygons: pixels of a metric grid, or metres; `Walls.scaled` converts.
+overlaps then is cut off the building with the lower score (`cuts`). Lengths are in metres.
 """
 
 from __future__ import annotations
@@ -59,7 +58,7 @@ def share_walls(
     gives the same output; of equal scores the earlier building goes first.
 
     Args:
-        polygons: (N,) valid shapely Polygons in a metric unit.
+        polygons: (N,) valid shapely Polygons, in metres.
         scores: (N,) above 0.
         settings: how far to go.
         held: (N,) those that are finished: they come back bit for bit, the others come to

@@ -39,9 +39,8 @@ def test_a_long_concave_shape_is_what_the_method_fails_on():
     assert not same_polygon(group_by_distance(u_shape), u_shape, 0)
 
 
-def test_without_the_repair_a_concave_shape_may_close_early_and_with_it_uses_all_points():
+def test_the_walk_goes_on_where_it_could_close_before_all_points_are_used():
     points = np.array([[0.0, 0], [2, 0], [2, 2], [0, 2.2], [10, 1], [10, 3]])
-    assert len(group_by_distance(points, repair=False)) == 4
     assert len(group_by_distance(points)) == 6
 
 

@@ -188,14 +188,6 @@ def test_nothing_gives_nothing():
     assert len(out.polygons) == len(out.kept) == len(out.moved) == 0
 
 
-def test_settings_in_pixels_do_to_pixels_what_metres_do_to_metres():
-    metres = street(np.random.default_rng(3), 6, 0.15)
-    pixels = shapely.transform(metres, lambda points: points * 10)
-    a = share_walls(metres, np.ones(6))
-    b = share_walls(pixels, np.ones(6), Walls().scaled(10))
-    assert iou(shapely.transform(a.polygons, lambda points: points * 10), b.polygons).min() > 0.9999
-
-
 def test_two_held_houses_whose_corners_nearly_meet_both_stay_and_a_third_comes_to_one():
     one, two, north = shapely.box(0, 0, 8, 10), shapely.box(8.05, 0, 16, 10.2), (2, 10.1, 14, 18)
     houses, held = object_array([one, two, shapely.box(*north)]), np.array([True, True, False])
