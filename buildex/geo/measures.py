@@ -66,16 +66,6 @@ class PixelCounts(Counts):
         """Intersection over union of the building class: TP / (TP + FP + FN)."""
         return ratio(self.tp, self.tp + self.fp + self.fn)
 
-    @property
-    def background_iou(self) -> float:
-        """Intersection over union of the other class: TN / (TN + FP + FN)."""
-        return ratio(self.tn, self.tn + self.fp + self.fn)
-
-    @property
-    def mean_iou(self) -> float:
-        """Mean of both classes' IoU; of the one that is there where the other is not."""
-        return mean([self.iou, self.background_iou])
-
 
 def mean(values: Iterable[float]) -> float:
     """Mean of the values that are not NaN; NaN where there are none."""

@@ -13,7 +13,18 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from buildex.geo.measures import Match, match, mean, pixel_counts, polis, ratio, ssim, vertex_count
+from buildex.geo.measures import (
+    InstanceCounts,
+    Match,
+    PixelCounts,
+    match,
+    mean,
+    pixel_counts,
+    polis,
+    ratio,
+    ssim,
+    vertex_count,
+)
 from buildex.geo.rings import Rings, bounds, fill
 
 THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7)
@@ -105,18 +116,17 @@ def measures(sums: Sums) -> dict[str, float]:
 
 def _measures(row: NDArray[np.float64]) -> dict[str, float]:
     s: Mapping[str, float] = dict(zip(SUMS, row.tolist(), strict=True))
-    pixels = s["pixel_tp"] + s["pixel_fp"] + s["pixel_fn"]
-    instances = 2 * s["tp"] + s["fp"] + s["fn"]
-    iou, instance_f1 = ratio(s["pixel_tp"], pixels), ratio(2 * s["tp"], instances)
-    score = mean([iou, instance_f1])
+    pixels = PixelCounts(int(s["pixel_tp"]), int(s["pixel_fp"]), int(s["pixel_fn"]))
+    instances = InstanceCounts(int(s["tp"]), int(s["fp"]), int(s["fn"]), s["iou"])
+    score = mean([pixels.iou, instances.f1])
     return {
-        "iou": iou,
-        "f1": ratio(2 * s["pixel_tp"], pixels + s["pixel_tp"]),
+        "iou": pixels.iou,
+        "f1": pixels.f1,
         "ssim": ratio(s["ssim"], s["windows"]),
-        "precision": ratio(s["tp"], s["tp"] + s["fp"]),
-        "recall": ratio(s["tp"], s["tp"] + s["fn"]),
-        "instance_f1": instance_f1,
-        "matched_iou": ratio(s["iou"], s["tp"]),
+        "precision": instances.precision,
+        "recall": instances.recall,
+        "instance_f1": instances.f1,
+        "matched_iou": instances.mean_iou,
         "polis": ratio(s["polis"], s["tp"]),
         "vertex_ratio": ratio(s["vertices"], s["true_vertices"]),
         "score": 0.0 if np.isnan(score) else score,

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from buildex.geo.measures import pixel_counts, polis, ssim
+from buildex.geo.measures import polis, ssim
 from buildex.geo.rings import fill
 from buildex.nn.validation import FEWEST, SUMS, THRESHOLDS, measures, no_sums, tile_sums
 from tests.nn.made import rings_of
@@ -35,6 +35,17 @@ def test_the_sums_of_a_tile_by_hand():
     assert (row["vertices"], row["true_vertices"]) == (8, 8)
 
 
+def test_what_is_missed_and_what_is_false_lower_their_own_share():
+    false = [*TRUTH, square(2, 28, 6)]
+    for found, truth, expected in (
+        (TRUTH[:1], TRUTH, (1.0, 0.5, 2 / 3)),
+        (false, TRUTH, (2 / 3, 1.0, 4 / 5)),
+    ):
+        sums = tile_sums([(rings, 0.9) for rings in found], truth, EVERYWHERE, GSD)
+        known = measures(sums)
+        assert (known["precision"], known["recall"], known["instance_f1"]) == expected
+
+
 def test_a_lower_threshold_counts_more_and_a_higher_one_less():
     sums = tile_sums(FOUND, TRUTH, EVERYWHERE, GSD)
     low, high = at(sums, 0.3), at(sums, 0.6)
@@ -42,20 +53,19 @@ def test_a_lower_threshold_counts_more_and_a_higher_one_less():
     assert (high["tp"], high["fp"], high["fn"], high["pixel_fn"]) == (1, 0, 1, 100)
 
 
-def test_the_measures_are_those_of_geo_measures():
+def test_the_measures_of_a_tile():
     found = measures(tile_sums(FOUND, TRUTH, EVERYWHERE, GSD))
     shown = [rings for rings, score in FOUND if score >= found["threshold"]]
     mask, truth = (sum(fill(r, SIDE, SIDE) for r in some) > 0 for some in (shown, TRUTH))
-    pixels = pixel_counts(mask, truth)
-    assert found["iou"] == pytest.approx(pixels.iou)
-    assert found["f1"] == pytest.approx(pixels.f1)
+    assert found["iou"] == pytest.approx(180 / 220)
+    assert found["f1"] == pytest.approx(360 / 400)
     assert found["ssim"] == pytest.approx(ssim(mask, truth).value)
     distances = [polis(a, b) for a, b in zip(shown, TRUTH, strict=True)]
     assert found["polis"] == pytest.approx(GSD * sum(distances) / 2)
     assert found["precision"] == found["recall"] == found["instance_f1"] == 1
     assert found["vertex_ratio"] == 1
     assert found["matched_iou"] == pytest.approx((1 + 2 / 3) / 2)
-    assert found["score"] == pytest.approx((pixels.iou + 1) / 2)
+    assert found["score"] == pytest.approx((180 / 220 + 1) / 2)
 
 
 def test_of_equal_thresholds_the_lowest_is_reported():
