@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import shapely
@@ -10,6 +12,8 @@ from buildex.geo import axes
 from buildex.geo.footprints import to_polygon, to_rings
 from tests.geo import references
 from tests.geo.shapes import HOLE, L_SHAPE, SQUARE, buildings
+
+CHAMFERED = np.array([[0.0, 0], [10, 0], [10, 9], [9, 10], [0, 10]])
 
 
 def objects(polygons):
@@ -51,6 +55,31 @@ def test_squareness_is_that_of_the_formula_for_each_building(rings, seed):
     polygons = objects([to_polygon((r + rng.normal(0, 1.5, r.shape),)) for r in rings])
     expected = [s / n for s, n in (references.square_edges(to_rings(p)) for p in polygons)]
     assert axes.squareness(polygons) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("rings", "square", "edges"),
+    [((SQUARE,), 4, 4), ((L_SHAPE, HOLE), 10, 10), ((CHAMFERED,), 4, 5)],
+)
+def test_square_edges_by_hand(rings, square, edges):
+    assert axes.squareness(objects([to_polygon(rings)])).tolist() == [square / edges]
+    assert references.square_edges(rings) == (square, edges)
+
+
+@pytest.mark.parametrize(("degrees", "share"), [(4.9, 1.0), (5.1, 0.75)])
+def test_an_edge_is_square_up_to_five_degrees(degrees, share):
+    rise = 10 * math.tan(math.radians(degrees))
+    leaning = shapely.Polygon([(0, 0), (10, 0), (10, 10 + rise), (0, 10)])
+    assert axes.squareness(objects([leaning])).tolist() == [share]
+
+
+@given(buildings(), st.floats(0, 360))
+def test_squareness_does_not_depend_on_the_compass(ring, degrees):
+    # To a hundredth of a degree of the tolerance, for turning rounds.
+    house = to_polygon((ring,))
+    here, there = objects([house]), objects([turned(house, degrees)])
+    assert axes.squareness(there, 4.99)[0] <= axes.squareness(here, 5.0)[0]
+    assert axes.squareness(here, 5.0)[0] <= axes.squareness(there, 5.01)[0]
 
 
 def test_edges_of_holes_count():

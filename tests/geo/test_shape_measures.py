@@ -83,6 +83,12 @@ def test_polis_sees_holes_and_published_code_does_not():
     assert polis_as_published(array(HOLED), array(shapely.Polygon(SQUARE)))[0] == 0
 
 
+def test_polis_of_published_code_is_a_fifth_too_small_for_squares():
+    moved = array(shapely.box(1, 0, 11, 10))
+    assert polis_distances(array(TEN), moved).tolist() == pytest.approx([0.5])
+    assert polis_as_published(array(TEN), moved).tolist() == pytest.approx([0.4])
+
+
 def test_no_pairs_have_no_shape():
     none = array()
     for measure in (polis_distances, polis_as_published, hausdorff):
