@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from buildex.config import Track, silent
 from buildex.errors import ConfigError, VectorError
+from buildex.geo.blocks import centres
 from buildex.geo.boxes import PixelBox
 from buildex.geo.footprints import Footprints, to_rings
 from buildex.geo.offset import Evidence, Search, Shift, evidence, found
@@ -228,14 +229,8 @@ def _in(labels: Footprints, crs: str) -> NDArray[np.object_]:
     return ground
 
 
-def _middles(polygons: NDArray[np.object_]) -> NDArray[np.float64]:
-    """Middles (N, 2) of the boxes around polygons."""
-    bounds = shapely.bounds(polygons).reshape(-1, 4)
-    return np.asarray((bounds[:, :2] + bounds[:, 2:]) / 2)
-
-
 def _inside(polygons: NDArray[np.object_], block: BlockShift, side: float) -> NDArray[np.bool_]:
-    x, y = _middles(polygons).T
+    x, y = centres(polygons).T
     inside: NDArray[np.bool_] = (
         (x >= block.x) & (x < block.x + side) & (y >= block.y) & (y < block.y + side)
     )
@@ -248,7 +243,7 @@ def _groups(
     """Buildings by the corner of their block; one block for all where no side is given."""
     if side is None:
         return {(0.0, 0.0): np.arange(len(polygons))}
-    cells = np.floor(_middles(polygons) / side).astype(int)
+    cells = np.floor(centres(polygons) / side).astype(int)
     corners, which = np.unique(cells[:, ::-1], axis=0, return_inverse=True)
     return {
         (float(x * side), float(y * side)): np.flatnonzero(which.ravel() == number)
@@ -265,7 +260,7 @@ def _lot(index: NDArray[np.int64]) -> NDArray[np.int64]:
 
 def _by_place(polygons: NDArray[np.object_], chosen: NDArray[np.int64]) -> list[int]:
     """In the order in which a mosaic is best read: in strips of 50 m, north to south."""
-    x, y = _middles(polygons[chosen]).T
+    x, y = centres(polygons[chosen]).T
     ordered: list[int] = chosen[np.lexsort((x, -np.floor(y / 50)))].tolist()
     return ordered
 

@@ -190,9 +190,9 @@ def corners(
     feet = centre + direction * ((place - centre) * direction).sum(axis=1)[:, None]
     along = direction[before]
     feet_before = centre[before] + along * ((place - centre[before]) * along).sum(axis=1)[:, None]
-    sine = _cross(along, direction)
+    sine = cross(along, direction)
     steep = np.abs(sine) >= PARALLEL
-    t = _cross(centre - centre[before], direction) / np.where(steep, sine, 1.0)
+    t = cross(centre - centre[before], direction) / np.where(steep, sine, 1.0)
     crossing = centre[before] + t[:, None] * along
     near = np.hypot(*(crossing - place).T) <= tolerance
     both = fixed & fixed[before]
@@ -204,7 +204,8 @@ def corners(
     return Corners(np.where(step, feet_before, meet), np.where(step, feet, meet))
 
 
-def _cross(a: Floats, b: Floats) -> Floats:
+def cross(a: Floats, b: Floats) -> Floats:
+    """Cross products (N,) of vectors (N, 2): above 0 where b is to the left of a, y up."""
     return np.asarray(a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0])
 
 

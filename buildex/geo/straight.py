@@ -30,6 +30,7 @@ from buildex.geo.runs import (
     centres,
     chords,
     corners,
+    cross,
     cut,
     following,
     gaps,
@@ -298,12 +299,12 @@ def _merges(draft: Draft) -> tuple[Floats, Flags, Flags]:
     fixed = klass != FREE
     same = (klass == klass[before]) & (draft.group == draft.group[before])
     around = (klass[before] == klass[after]) & (draft.group[before] == draft.group[after])
-    aside = np.abs(_cross(wall, centre - centre[before]))
+    aside = np.abs(cross(wall, centre - centre[before]))
     join = np.where(same & fixed, aside, np.inf)
     join = np.where(same & ~fixed, _sag(draft), join)
     aside = np.max(
         [
-            np.abs(_cross(wall[before], other - centre[before]))
+            np.abs(cross(wall[before], other - centre[before]))
             for other in (place, place[after], centre[after])
         ],
         axis=0,
@@ -320,9 +321,9 @@ def _chamfer(draft: Draft, wall: Floats) -> Floats:
     ring = draft.runs.ring
     before, after = preceding(ring), following(ring)
     place, centre = draft.outlines.points[draft.runs.at], centres(draft.runs)
-    sine = _cross(wall[before], wall[after])
+    sine = cross(wall[before], wall[after])
     meets = np.abs(sine) >= PARALLEL
-    t = _cross(centre[after] - centre[before], wall[after]) / np.where(meets, sine, 1.0)
+    t = cross(centre[after] - centre[before], wall[after]) / np.where(meets, sine, 1.0)
     corner = centre[before] + t[:, None] * wall[before]
     return np.where(meets, gaps(corner, place, place[after])[0], np.inf)
 
@@ -334,7 +335,7 @@ def _sag(draft: Draft) -> Floats:
     whole = chord + chord[before]
     angle = np.degrees(np.arctan2(chord[:, 1], chord[:, 0]))
     bend = np.abs((angle - angle[before] + 180.0) % 360.0 - 180.0)
-    far = np.abs(_cross(chord[before], whole)) / np.maximum(np.hypot(*whole.T), 1e-300)
+    far = np.abs(cross(chord[before], whole)) / np.maximum(np.hypot(*whole.T), 1e-300)
     return np.where(bend <= NEARLY_STRAIGHT, 2 * far, np.inf)
 
 
@@ -350,7 +351,3 @@ def _local_best(cost: Floats, ring: Index) -> Flags:
     cheapest = np.minimum.reduceat(rank, first)[number] if len(first) else rank
     small = np.diff(np.append(first, len(ring)))[number] < 8
     return np.isfinite(cost) & np.where(small, rank == cheapest, rank < beside)
-
-
-def _cross(a: Floats, b: Floats) -> Floats:
-    return np.asarray(a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0])
