@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 
 import numpy as np
@@ -16,6 +17,8 @@ Points = NDArray[np.float64]
 MAX_DISTORTION = 0.003
 WGS84 = "EPSG:4326"
 GEOD = pyproj.Geod(ellps="WGS84")
+SPACING = 10  # degrees between places at which two systems are compared
+ALIKE = 1e-7  # degrees, about a centimetre
 
 
 def parsed(crs: str, where: str = "`--crs`") -> pyproj.CRS:
@@ -37,6 +40,11 @@ def named(crs: pyproj.CRS) -> str:
     """`AUTHORITY:CODE` where the CRS has one, else its WKT."""
     authority = crs.to_authority(min_confidence=100)
     return ":".join(authority) if authority else str(crs.to_wkt())
+
+
+def coded(crs: str) -> bool:
+    """Whether a CRS is written as `AUTHORITY:CODE`."""
+    return re.fullmatch(r"\w+:\w+", crs) is not None
 
 
 @lru_cache(maxsize=32)
@@ -75,6 +83,25 @@ def reprojected(points: Points, source: str, target: str) -> Points:
             hint="check that the file's CRS is the one its coordinates are in",
         )
     return result
+
+
+def alike(first: str, second: str) -> bool:
+    """Whether coordinates of one CRS mean the same places in another, all over the Earth.
+
+    Equal definitions decide where the first has no place that can be found again.
+    """
+    lon, lat = np.meshgrid(np.arange(-175, 180, SPACING), np.arange(-85, 90, SPACING))
+    places = np.stack([lon.ravel(), lat.ravel()]).astype(np.float64)
+    try:
+        points = _transformer(WGS84, first).transform(*places)
+        there = np.stack(_transformer(first, WGS84).transform(*points))
+        other = np.stack(_transformer(second, WGS84).transform(*points))
+    except (CRSError, ProjError):
+        return bool(parsed(first) == parsed(second))
+    kept = (np.abs(there - places) < ALIKE).all(axis=0)
+    if not kept.any():
+        return bool(parsed(first) == parsed(second))
+    return bool((np.abs(other[:, kept] - there[:, kept]) < ALIKE).all())
 
 
 def metric(crs: str, center: tuple[float, float]) -> str:

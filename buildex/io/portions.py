@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import json
 import struct
+import tempfile
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -67,12 +69,35 @@ def check_output(path: str | Path, overwrite: bool = False) -> None:
 def layer_crs(path: str | Path, crs: str) -> str:
     """The CRS in which a layer is written: EPSG:4326 for GeoJSON (RFC 7946), else the given.
 
-    A Shapefile cannot say how a CRS with TOWGS84 is shifted, by hundreds of metres: it gets
-    EPSG:4326 then.
+    And EPSG:4326 where the format would not keep the given one. GDAL takes some systems without
+    a code for others that have one: UTM in feet for UTM in metres, thousands of kilometres off. A
+    Shapefile cannot say how a CRS with TOWGS84 is shifted, by hundreds of metres.
     """
     suffix = Path(path).suffix.lower()
-    unsaid = suffix == ".shp" and systems.parsed(crs).is_bound
-    return systems.WGS84 if suffix == ".geojson" or unsaid else crs
+    return crs if suffix != ".geojson" and _keeps(suffix, crs) else systems.WGS84
+
+
+@lru_cache(maxsize=32)
+def _keeps(suffix: str, crs: str) -> bool:
+    """Whether a format gives a CRS back as it was written, as a layer without buildings tells."""
+    if suffix == ".parquet" or systems.coded(crs):
+        return True
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, f"{LAYER}{suffix}")
+        try:
+            pyogrio.raw.write(
+                path,
+                geometry=np.zeros(0, dtype=object),
+                field_data=[],
+                fields=[],
+                driver=DRIVERS[suffix],
+                geometry_type="Polygon",
+                crs=crs,
+            )
+            found = pyogrio.read_info(path)["crs"]
+        except RuntimeError:
+            return False
+    return found is not None and systems.alike(crs, found)
 
 
 def to_batch(footprints: Footprints) -> pa.RecordBatch:

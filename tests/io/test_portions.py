@@ -11,7 +11,8 @@ import pytest
 import shapely
 
 from buildex.errors import OutputError, VectorError
-from buildex.io.crs import reprojected
+from buildex.geo.footprints import Footprints
+from buildex.io.crs import named, parsed, reprojected
 from buildex.io.output import check_file, clear_beside
 from buildex.io.portions import (
     DRIVERS,
@@ -24,7 +25,13 @@ from buildex.io.portions import (
     write_layer,
 )
 from buildex.io.vector import read_footprints, write_footprints
-from tests.io.made import houses
+from tests.io.made import ORIGIN, houses
+
+PARIS = (
+    'GEOGCS["unknown",DATUM["Unknown based on WGS 84 ellipsoid",SPHEROID["WGS 84",6378137,'
+    '298.257223563,AUTHORITY["EPSG","7030"]]],PRIMEM["Paris",2.33722917],'
+    'UNIT["degree",0.0174532925199433],AXIS["Latitude",NORTH],AXIS["Longitude",EAST]]'
+)  # as a GeoTIFF tells it
 
 
 @pytest.mark.parametrize("suffix", DRIVERS)
@@ -175,14 +182,36 @@ def test_a_path_that_gdal_would_read_otherwise_is_refused_before_the_work(tmp_pa
         read_footprints(path)
 
 
-def test_a_shapefile_lies_where_it_is_though_its_system_is_shifted(tmp_path):
-    shifted = "+proj=utm +zone=37 +south +ellps=clrk80 +towgs84=-160,-6,-302 +type=crs"
-    made = houses()
-    moved = made.moved(made.polygons, shifted)
-    for suffix in (".shp", ".gpkg"):
-        write_footprints(tmp_path / f"x{suffix}", moved)
-    here, there = (in_degrees(tmp_path / f"x{suffix}") for suffix in (".shp", ".gpkg"))
-    assert shapely.hausdorff_distance(here, there).max() < 1e-6
+@pytest.mark.parametrize("suffix", DRIVERS)
+@pytest.mark.parametrize(
+    ("system", "corner"),
+    [
+        ("+proj=utm +zone=37 +south +ellps=clrk80 +towgs84=-160,-6,-302", ORIGIN),
+        ("+proj=utm +zone=17 +datum=NAD83 +units=us-ft", (1_640_400, 12_000_000)),
+        ("+proj=utm +zone=17 +datum=NAD27 +units=us-ft", (1_640_400, 12_000_000)),
+        ("+proj=utm +zone=37 +south +datum=WGS84 +units=km", (530, 9_320)),
+        (PARIS, (2, 48)),
+    ],
+)
+def test_a_layer_lies_where_it_is_though_its_system_has_no_code(tmp_path, suffix, system, corner):
+    system = named(parsed(system))
+    house = shapely.box(0, 0, 1e-3, 2e-3)
+    placed = np.array([shapely.transform(house, lambda points: points + corner)], dtype=object)
+    write_footprints(tmp_path / f"x{suffix}", Footprints(placed, system))
+    here = shapely.get_coordinates(in_degrees(tmp_path / f"x{suffix}"))
+    there = reprojected(shapely.get_coordinates(placed), system, "EPSG:4326")
+    assert np.abs(here.min(axis=0) - there.min(axis=0)).max() < 1e-7
+    assert np.abs(here.max(axis=0) - there.max(axis=0)).max() < 1e-7
+
+
+@pytest.mark.parametrize("suffix", [".gpkg", ".fgb", ".shp", ".parquet"])
+def test_a_system_that_a_format_keeps_is_the_layers(monkeypatch, suffix):
+    own = named(parsed("+proj=tmerc +lon_0=39 +k=1.0002 +x_0=500000 +datum=WGS84"))
+    assert layer_crs(f"x{suffix}", own) == own
+    monkeypatch.setattr(pyogrio.raw, "write", None)
+    assert layer_crs(f"x{suffix}", own) == own
+    for code in ("EPSG:2236", "ESRI:102003"):
+        assert layer_crs(f"x{suffix}", code) == code
 
 
 def in_degrees(path):
