@@ -20,6 +20,7 @@ from buildex.geo.grid import Grid
 from buildex.geo.instances import no_instances
 from buildex.geo.keypoints import RoiCodec
 from buildex.geo.oracle import Oracle
+from buildex.io.crs import reprojected
 from buildex.io.raster import CACHE_MB, Mosaic, small_cache
 from buildex.io.vector import read_footprints
 from buildex.predicting import (
@@ -246,6 +247,18 @@ def test_what_rounding_makes_invalid_in_the_mosaic_s_crs_is_mended():
     moved = to_crs(Footprints(polygons, "EPSG:32737"), "EPSG:4326")
     assert moved.polygons[0].is_valid
     assert moved.crs == "EPSG:4326"
+
+
+def test_a_building_across_the_180th_meridian_is_whole_in_degrees():
+    corner = reprojected(np.array([[180.0, -17.0]]), "EPSG:4326", "EPSG:32701")[0]
+    angle = shapely.Polygon([(-9, 0), (4, 0), (4, 6), (9, 6), (9, 12), (1, 12), (1, 7), (-9, 7)])
+    ground = shapely.transform(angle, lambda points: points + corner)
+    moved = to_crs(Footprints(np.array([ground], dtype=object), "EPSG:32701"), "EPSG:4326")
+    west, _, east, _ = moved.polygons[0].bounds
+    assert west == pytest.approx(-180, abs=1e-3)
+    assert east == pytest.approx(180, abs=1e-3)
+    back = reprojected(shapely.get_coordinates(moved.polygons), "EPSG:4326", "EPSG:32701")
+    assert np.abs(back - shapely.get_coordinates(ground)).max() < 1e-6
 
 
 def test_a_preview_shows_the_outlines(mosaic, tmp_path):

@@ -104,6 +104,11 @@ def alike(first: str, second: str) -> bool:
     return bool((np.abs(other[:, kept] - there[:, kept]) < ALIKE).all())
 
 
+def eastward(points: Points, west: float) -> Points:
+    """Points in degrees with longitudes from `west` on, up to 360 degrees east of it."""
+    return np.stack([(points[:, 0] - west) % 360 + west, points[:, 1]], axis=1)
+
+
 def metric(crs: str, center: tuple[float, float]) -> str:
     """A CRS whose unit is a ground metre around a point: the given one where it is, else UTM.
 

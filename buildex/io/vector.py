@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -120,7 +121,7 @@ def _footprints(
     target = systems.named(systems.parsed(target_crs or source))
     if bbox is not None:
         table = table.near([(target, bbox)], source)
-    polygons, index, counts = _buildings(table, path, whole=bbox is None)
+    polygons, index, counts = _buildings(_rejoined(table, source), path, whole=bbox is None)
     columns = {name: values[index] for name, values in table.columns.items()}
     footprints = Footprints(_moved(polygons, source, target), target, columns)
     if bbox is not None:
@@ -209,9 +210,10 @@ def buildings_of(
         name: for errors.
         every: whether each feature is one, as in predictions, whatever its columns say.
     """
-    polygons, index, counts = _buildings(table, name, every=every)
+    crs = _source_crs(table.crs, None, name)
+    polygons, index, counts = _buildings(_rejoined(table, crs), name, every=every)
     columns = {key: values[index] for key, values in table.columns.items()}
-    return Footprints(polygons, _source_crs(table.crs, None, name), columns), counts
+    return Footprints(polygons, crs, columns), counts
 
 
 def _buildings(
@@ -239,6 +241,24 @@ def _buildings(
         doubled=table.doubled,
     )
     return polygons[keep], index[keep], counts
+
+
+def _rejoined(table: Table, crs: str) -> Table:
+    """A layer whose buildings across the 180th meridian, cut there by RFC 7946, are whole again.
+
+    What lies east of it has longitudes beyond 180 then. Other features of several parts stay.
+    """
+    if not systems.in_degrees(crs):
+        return table
+    shapes = table.geometry.copy()
+    west, _, east, _ = shapely.bounds(shapes).reshape(-1, 4).T
+    for k in np.flatnonzero((west == -180) & (east == 180) & shapely.is_valid(shapes)):
+        parts = shapely.get_parts(shapes[k])
+        start, _, end, _ = shapely.bounds(parts).T
+        beyond = (start == -180) & (end < 0)
+        parts[beyond] = shapely.transform(parts[beyond], partial(systems.eastward, west=0))
+        shapes[k] = shapely.union_all(parts)
+    return table._replace(geometry=shapes)
 
 
 def _polygons(geometry: Polygons) -> tuple[Polygons, NDArray[np.int64], RepairCounts]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import shapely
 
 from buildex.config import Track, silent
 from buildex.geo.footprints import Footprints, sound
-from buildex.io.crs import reprojected
+from buildex.io.crs import eastward, in_degrees, reprojected
 from buildex.io.edition import edition
 from buildex.io.journal import Journal, SeenRow
 from buildex.io.layers import read_table
@@ -201,11 +202,19 @@ def _totals(portions: Iterator[pa.RecordBatch]) -> dict[str, Any]:
 
 
 def to_crs(footprints: Footprints, crs: str) -> Footprints:
-    """The same footprints in another CRS; valid there, too: rounding may cross hair-thin necks."""
+    """The same footprints in another CRS; valid there, too: rounding may cross hair-thin necks.
+
+    In degrees a ring across the 180th meridian leaps from side to side, which is no crossing.
+    """
     moved = shapely.transform(
         footprints.polygons, lambda points: reprojected(points, footprints.crs, crs)
     )
-    return footprints.moved(sound(moved), crs)
+    west, _, east, _ = shapely.bounds(moved).reshape(-1, 4).T
+    across = (east - west > 180) & in_degrees(crs)
+    moved[across] = shapely.transform(moved[across], partial(eastward, west=0))
+    moved = sound(moved)
+    moved[across] = shapely.transform(moved[across], partial(eastward, west=-180))
+    return footprints.moved(moved, crs)
 
 
 def _area_read(path: Path | None) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +15,7 @@ from buildex.errors import VectorError
 from buildex.geo.blocks import Blocks, centres
 from buildex.geo.evidence import Scene
 from buildex.geo.footprints import Footprints, Polygons
-from buildex.io.crs import WGS84, metric, reprojected
+from buildex.io.crs import WGS84, eastward, metric, reprojected
 from buildex.io.layers import read_table
 from buildex.io.scene_list import SceneFiles
 from buildex.io.vector import RepairCounts, buildings_of, read_area
@@ -216,5 +217,5 @@ def _unwrapped(polygons: Polygons) -> Polygons:
     west, _, east, _ = shapely.total_bounds(polygons)
     if east - west <= 180:
         return polygons
-    moved: Polygons = shapely.transform(polygons, lambda p: np.stack([p[:, 0] % 360, p[:, 1]], 1))
+    moved: Polygons = shapely.transform(polygons, partial(eastward, west=0))
     return moved

@@ -8,6 +8,7 @@ import shapely
 
 from buildex.errors import CrsError, OutputError, VectorError
 from buildex.geo.footprints import Footprints
+from buildex.io.crs import reprojected
 from buildex.io.vector import (
     DRIVERS,
     RepairCounts,
@@ -108,6 +109,30 @@ def test_rings_are_repaired_and_all_is_counted(tmp_path):
     assert shapely.is_valid(read.polygons).all()
     assert shapely.area(read.polygons).tolist() == [25, 25, 25, 25, 25]
     assert not shapely.has_z(read.polygons).any()
+
+
+def test_a_building_cut_at_the_180th_meridian_is_one_again(tmp_path):
+    fiji = "EPSG:32701"
+    corner = reprojected(np.array([[180.0, -17.0]]), "EPSG:4326", fiji)[0]
+    houses = [shapely.box(-6, 0, 4, 8), shapely.box(-30, 0, -20, 8), shapely.box(20, 0, 30, 8)]
+    ground = [shapely.transform(house, lambda points: points + corner) for house in houses]
+    path = tmp_path / "x.geojson"
+    write_footprints(path, Footprints(np.array(ground, dtype=object), fiji))
+    assert pyogrio.read_dataframe(path).geom_type.tolist() == ["MultiPolygon", "Polygon", "Polygon"]
+    read, counts = read_footprints(path, target_crs=fiji)
+    assert counts == RepairCounts(read=3)
+    assert shapely.hausdorff_distance(read.polygons, ground).max() < 1e-4
+    whole, _ = read_footprints(path)
+    assert shapely.bounds(whole.polygons[0])[[0, 2]] == pytest.approx([180, 180], abs=1e-4)
+
+
+def test_other_features_of_several_parts_stay_several_buildings(tmp_path):
+    apart = shapely.MultiPolygon([shapely.box(-180, 2, -179, 3), shapely.box(179, 4, 180, 5)])
+    inland = shapely.MultiPolygon([shapely.box(-2, 2, -1, 3), shapely.box(1, 4, 2, 5)])
+    path = write_any(tmp_path / "x.gpkg", [apart, inland], driver="GPKG", crs="EPSG:4326")
+    read, counts = read_footprints(path)
+    assert counts == RepairCounts(read=2, split=2)
+    assert shapely.area(read.polygons).tolist() == [1, 1, 1, 1]
 
 
 def test_a_layer_is_named_where_there_are_several(tmp_path):
