@@ -242,8 +242,25 @@ def _estimated(path: str, bands: tuple[int, ...]) -> Stretch:
         raise damaged(path) from None
     if sample.size == 0:
         return Stretch()
-    low, high = np.percentile(sample, [CLIPPED_PERCENT, 100 - CLIPPED_PERCENT])
-    return Stretch(float(low), float(high if high > low else low + 1))
+    low, high = _ends(sample)
+    return Stretch(low, high if high > low else low + 1)
+
+
+def _ends(sample: NDArray[np.float64]) -> tuple[float, float]:
+    """Two percentiles of values (3, N), which a fill value that nobody declared does not set.
+
+    That is one which all bands have at once, at an end of the sample, and which lies farther from
+    the percentiles of the rest than these from one another.
+    """
+    percents = [CLIPPED_PERCENT, 100 - CLIPPED_PERCENT]
+    low, high = np.percentile(sample, percents)
+    for end in (sample.min(), sample.max()):
+        rest = sample[:, (sample != end).any(axis=0)]
+        if end in (low, high) and rest.size:
+            first, last = np.percentile(rest, percents)
+            if 0 < last - first < max(first - end, end - last):
+                sample, low, high = rest, first, last
+    return float(low), float(high)
 
 
 def _sample(dataset: Any, bands: tuple[int, ...]) -> NDArray[np.float64]:

@@ -170,6 +170,37 @@ def test_sixteen_bits_are_stretched_once_for_the_whole_mosaic(tmp_path):
     assert np.abs(whole - wanted).max() <= 1
 
 
+@pytest.mark.parametrize(
+    ("dtype", "scale", "fill"),
+    [("uint16", 16, 65535), ("float32", 1 / 255, -10_000), ("int16", 40, -32768)],
+)
+def test_a_fill_value_that_is_not_declared_does_not_set_the_stretch(tmp_path, dtype, scale, fill):
+    transform = transform_of(0.1)
+    bands = picture(transform, 260, 200) * scale
+    bands[:, :, :50] = fill
+    bands[:, ::4, 50] = fill / 2  # where an averaged overview mixes it with ground
+    bands = bands.astype(dtype)
+    mosaic = Mosaic.open(write_raster(tmp_path / "deep.tif", bands, transform))
+    ground = np.percentile(bands[:, :, 50:], [0.5, 99.5])
+    assert [mosaic.stretch.low, mosaic.stretch.high] == pytest.approx(ground, rel=1e-6)
+    assert mosaic.read(mosaic.grid.box)[1].all()
+
+
+def test_where_a_saturated_image_ends_its_stretch_ends(tmp_path):
+    bands = np.tile(np.linspace(0, 70_000, 260 * 200).clip(0, 65535), (3, 1)).reshape(3, 200, 260)
+    path = write_raster(tmp_path / "deep.tif", bands.astype(np.uint16), transform_of(0.1))
+    stretch = Mosaic.open(path).stretch
+    assert stretch.high == 65535
+    assert stretch.low == pytest.approx(350, abs=2)
+
+
+def test_a_bright_band_is_no_fill(tmp_path):
+    bands = (picture(transform_of(0.1), 260, 200) * 16).astype(np.uint16)
+    bands[0, :, :50] = 65535
+    path = write_raster(tmp_path / "deep.tif", bands, transform_of(0.1))
+    assert Mosaic.open(path).stretch.high == 65535
+
+
 class Watched:
     """A dataset that notes how many pixels each reading of its bands reaches over."""
 
