@@ -16,6 +16,7 @@ from buildex.errors import CrsError
 Points = NDArray[np.float64]
 MAX_DISTORTION = 0.003
 WGS84 = "EPSG:4326"
+CHECK = "check that the file's CRS is the one its coordinates are in"
 GEOD = pyproj.Geod(ellps="WGS84")
 SPACING = 10  # degrees between places at which two systems are compared
 ALIKE = 1e-7  # degrees, about a centimetre
@@ -74,13 +75,13 @@ def reprojected(points: Points, source: str, target: str) -> Points:
     except (CRSError, ProjError) as error:
         raise CrsError(
             f"coordinates cannot be brought from `{source[:60]}` to `{target[:60]}`: {error}",
-            hint="name the right CRS with `--crs`",
+            hint=CHECK,
         ) from None
     result = np.stack([x, y], axis=1)
     if not np.isfinite(result).all():
         raise CrsError(
             f"coordinates lie outside the area of `{target[:60]}`",
-            hint="check that the file's CRS is the one its coordinates are in",
+            hint=CHECK,
         )
     return result
 
@@ -120,14 +121,14 @@ def metric(crs: str, center: tuple[float, float]) -> str:
         center: x, y of the point.
     """
     if not (parsed(crs).is_projected or parsed(crs).is_geographic):
-        raise CrsError(f"`{crs[:60]}` is not a CRS of maps", hint="name the right CRS with `--crs`")
+        raise CrsError(f"`{crs[:60]}` is not a CRS of maps", hint=CHECK)
     x, y = center
     cross = np.array([[x, y], [x + 1, y], [x, y + 1]], dtype=np.float64)
     lon, lat = reprojected(cross, crs, WGS84).T
     if abs(lat[0]) > 90 or abs(lon[0]) > 360:
         raise CrsError(
             f"{lon[0]:g}, {lat[0]:g} is no place on the Earth",
-            hint="check that the file's CRS is the one its coordinates are in",
+            hint=CHECK,
         )
     _, _, units = GEOD.inv(lon[[0, 0]], lat[[0, 0]], lon[1:], lat[1:])
     if np.abs(np.asarray(units) - 1).max() <= MAX_DISTORTION:

@@ -73,5 +73,6 @@ def worded(path: Path, in_use: type[OutputError] = OutputError) -> Iterator[None
         ) from None
     except (sqlite3.DatabaseError, pa.ArrowException) as error:
         raise OutputError(
-            f"`{path}` is damaged or no journal: {error}", hint="begin anew with `--restart`"
+            f"`{path}` is damaged or no journal: {error}",
+            hint="remove it, then give the same command again",
         ) from None

@@ -125,7 +125,7 @@ class Mosaic:
         if gsd * FINEST < source.native_gsd:
             raise RasterError(
                 f"`{path}` has pixels of {source.native_gsd:.2g} m, and is asked for {gsd:g} m",
-                hint="use a coarser `--gsd`",
+                hint="give finer pixels, or a coarser `--gsd`, which `predict` and `tile` have",
             )
         low, high = source.outline.min(axis=0), source.outline.max(axis=0)
         bounds = float(low[0]), float(low[1]), float(high[0]), float(high[1])

@@ -106,7 +106,7 @@ def describe(path: str, gsd: float, crs: str | None) -> Source:
         if native < LEAST:
             raise RasterError(
                 f"`{path}` has pixels of {native:.2g} m: its coordinates look like degrees",
-                hint="name the CRS that they are in, such as `--crs EPSG:4326`",
+                hint="write their CRS into the file, as with `rio edit-info --crs EPSG:4326 FILE`",
             )
         _check_seam(full, outline, path)
         overview, grid = _overview(dataset, full, gsd / native)
@@ -171,7 +171,8 @@ def _grid(dataset: Any, path: str, crs: str | None) -> Grid:
     if own is None and crs is None:
         raise CrsError(
             f"`{path}` has no coordinate reference system",
-            hint="name it with `--crs EPSG:CODE`",
+            hint="write it into the file with `rio edit-info --crs EPSG:CODE FILE`, or name it "
+            "with `--crs`, which `predict`, `tile` and `osm` have",
         )
     if crs is not None:
         systems.parsed(crs, "`--crs`")  # a slip is told even where the file has its own

@@ -34,6 +34,18 @@ def test_a_run_with_another_plan_starts_clean(partial):
     assert again.record("a/1_2") is None
 
 
+def test_what_is_no_lock_in_its_place_is_told_and_can_be_removed(tmp_path):
+    lock = tmp_path / ".out.partial.lock"
+    lock.write_bytes(b"no database" * 100)
+    with pytest.raises(OutputError) as caught, Partial(tmp_path / "out").held():
+        pass
+    assert str(lock) in caught.value.message
+    assert caught.value.hint == "remove it, then give the same command again"
+    lock.unlink()
+    with Partial(tmp_path / "out").held():
+        pass
+
+
 def test_a_damaged_record_counts_for_nothing(partial):
     partial.write("records/a.json", b"{")
     assert partial.record("a") is None

@@ -1,4 +1,5 @@
 import pickle
+import re
 
 import numpy as np
 import pyproj
@@ -8,11 +9,13 @@ import rasterio.env
 import rasterio.shutil
 import shapely
 from affine import Affine
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio.io import MemoryFile
+from rasterio.rio.main import main_group
 
-from buildex.errors import CrsError, RasterError
+from buildex.errors import BuildexError, CrsError, RasterError
 from buildex.geo.boxes import PixelBox
 from buildex.io import raster, source
 from buildex.io.raster import Mosaic, Stretch, write_mosaic
@@ -555,8 +558,20 @@ def test_a_file_without_crs_takes_the_one_that_is_named(tmp_path):
     assert Mosaic.open(path, crs=UTM).grid.crs == UTM
     with pytest.raises(CrsError, match=r"`--crs` names no known.*EPSG:32737"):
         Mosaic.open(path, crs="EPSG:nonsense")
-    with pytest.raises(CrsError, match=r"has no coordinate reference system; name it with `--crs"):
+    with pytest.raises(CrsError, match=r"has no coordinate reference system.* `--crs`, which"):
         Mosaic.open(path)
+
+
+@pytest.mark.parametrize("crs", [None, UTM])
+def test_what_a_hint_says_of_a_crs_any_command_can_do(tmp_path, crs):
+    place = Affine(1e-6, 0, 36.8, 0, -1e-6, -1.28)
+    path = write_raster(tmp_path / "m.tif", np.full((3, 70, 90), 9, np.uint8), place, crs)
+    with pytest.raises(BuildexError) as caught:
+        Mosaic.open(path)
+    told = re.search("`rio (edit-info .*?)`", caught.value.hint)[1]
+    words = told.replace("CODE", "4326").replace("FILE", str(path)).split()
+    assert CliRunner().invoke(main_group, words).exit_code == 0
+    Mosaic.open(path).close()
 
 
 def test_each_unusable_raster_is_told_in_one_line(tmp_path):
@@ -582,6 +597,11 @@ def test_each_unusable_raster_is_told_in_one_line(tmp_path):
         with pytest.raises(RasterError, match=message) as caught:
             Mosaic.open(tmp_path / name)
         assert name in str(caught.value)
+
+
+def test_pixels_far_finer_than_the_mosaics_are_refused(plain):
+    with pytest.raises(RasterError, match="asked for 1e-06 m; give finer pixels, or a coarser"):
+        Mosaic.open(plain, gsd=1e-6)
 
 
 @pytest.mark.parametrize("compress", ["deflate", "jpeg", "lzw", None])
