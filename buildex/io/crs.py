@@ -110,6 +110,16 @@ def eastward(points: Points, west: float) -> Points:
     return np.stack([(points[:, 0] - west) % 360 + west, points[:, 1]], axis=1)
 
 
+def check_place(lon: float, lat: float) -> None:
+    """Whether degrees may be some.
+
+    Raises:
+        CrsError: if not, as where metres are called degrees.
+    """
+    if abs(lat) > 90 or abs(lon) > 360:
+        raise CrsError(f"{lon:g}, {lat:g} is no place on the Earth", hint=CHECK)
+
+
 def metric(crs: str, center: tuple[float, float]) -> str:
     """A CRS whose unit is a ground metre around a point: the given one where it is, else UTM.
 
@@ -125,11 +135,7 @@ def metric(crs: str, center: tuple[float, float]) -> str:
     x, y = center
     cross = np.array([[x, y], [x + 1, y], [x, y + 1]], dtype=np.float64)
     lon, lat = reprojected(cross, crs, WGS84).T
-    if abs(lat[0]) > 90 or abs(lon[0]) > 360:
-        raise CrsError(
-            f"{lon[0]:g}, {lat[0]:g} is no place on the Earth",
-            hint=CHECK,
-        )
+    check_place(lon[0], lat[0])
     _, _, units = GEOD.inv(lon[[0, 0]], lat[[0, 0]], lon[1:], lat[1:])
     if np.abs(np.asarray(units) - 1).max() <= MAX_DISTORTION:
         return crs

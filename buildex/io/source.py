@@ -29,6 +29,7 @@ SPOT = 64  # pixels along the side of one
 CLIPPED_PERCENT = 0.5
 LEAST = 1e-4  # metres; no camera sees less
 SEAM = 100.0  # pixels off their place from which coordinates are past the edge of their world
+METRES = "bring it to metres with `gdalwarp -t_srs`: UTM zone 1 is EPSG:32601, south 32701"
 BEYOND = 1e-6  # degrees past the 180th meridian that are rounding
 
 
@@ -161,9 +162,7 @@ def _grid(dataset: Any, path: str, crs: str | None) -> Grid:
     if dataset.transform.is_identity or dataset.transform.is_degenerate:
         raise RasterError(
             f"`{path}` is not georeferenced: it has no geotransform",
-            hint="warp it by its control points with `gdalwarp`"
-            if dataset.gcps[0]
-            else "place it on the ground with `gdal_translate -a_ullr`, or export it as a GeoTIFF",
+            hint=_placing(dataset),
         )
     own = dataset.crs
     if own is not None and systems.parsed(own.to_wkt(), f"`{path}`").is_engineering:
@@ -180,13 +179,21 @@ def _grid(dataset: Any, path: str, crs: str | None) -> Grid:
     named = crs if own is None else own.to_wkt()
     system = systems.parsed(str(named), where)
     grid = Grid(systems.named(system), dataset.transform, dataset.width, dataset.height)
-    west, _, east, _ = grid.bounds
-    if system.is_geographic and (west < -180 - BEYOND or east > 180 + BEYOND):
-        raise RasterError(
-            f"`{path}` reaches across the 180th meridian in degrees",
-            hint="bring it to metres with `gdalwarp -t_srs`: UTM zone 1 is EPSG:32601, south 32701",
-        )
+    west, south, east, north = grid.bounds
+    if system.is_geographic:
+        systems.check_place((west + east) / 2, (south + north) / 2)
+        if west < -180 - BEYOND or east > 180 + BEYOND:
+            raise RasterError(f"`{path}` reaches across the 180th meridian in degrees", hint=METRES)
     return grid
+
+
+def _placing(dataset: Any) -> str:
+    """How a file without a geotransform comes to its place."""
+    if dataset.gcps[0]:
+        return "warp it by its control points with `gdalwarp`"
+    if dataset.rpcs is not None:
+        return "warp it by its RPCs with `gdalwarp -rpc`"
+    return "place it on the ground with `gdal_translate -a_ullr`, or export it as a GeoTIFF"
 
 
 def _check_seam(grid: Grid, outline: NDArray[np.float64], path: str) -> None:
@@ -201,7 +208,7 @@ def _check_seam(grid: Grid, outline: NDArray[np.float64], path: str) -> None:
     if (off[np.isfinite(off)] > SEAM * grid.gsd).any():
         raise RasterError(
             f"`{path}` reaches beyond the 180th meridian, or where its CRS has no place",
-            hint="bring it to metres with `gdalwarp -t_srs`: UTM zone 1 is EPSG:32601, south 32701",
+            hint=METRES,
         )
 
 

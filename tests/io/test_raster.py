@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio.io import MemoryFile
 from rasterio.rio.main import main_group
+from rasterio.rpc import RPC
 
 from buildex.errors import BuildexError, CrsError, RasterError
 from buildex.geo.boxes import PixelBox
@@ -693,6 +694,23 @@ def test_a_vrt_is_another_mosaic_when_what_it_is_made_of_changes(tmp_path, plain
     write_raster(plain, as_bytes(picture(transform, 520, 400))[::-1], transform, compress="lzw")
     with Mosaic.open(vrt) as mosaic:
         assert mosaic.identity != before
+
+
+def test_metres_that_are_called_degrees_are_told(tmp_path):
+    path = tmp_path / "metres.tif"
+    write_raster(path, np.full((3, 70, 90), 9, np.uint8), transform_of(0.1), None)
+    for look in (Mosaic.open, source.valid_bounds):
+        with pytest.raises(CrsError, match="is no place on the Earth"):
+            look(str(path), crs="EPSG:4326")
+
+
+def test_a_raw_image_of_a_satellite_is_told_how_it_comes_to_its_place(tmp_path):
+    write_raster(tmp_path / "rpc.tif", np.full((3, 30, 30), 9, np.uint8), None, None)
+    terms = [1.0] + [0.0] * 19
+    with rasterio.open(tmp_path / "rpc.tif", "r+") as file:
+        file.rpcs = RPC(100, 50, -6, 0.1, terms, terms, 15, 15, 39, 0.1, terms, terms, 15, 15)
+    with pytest.raises(RasterError, match="it has no geotransform; warp it by its RPCs"):
+        Mosaic.open(tmp_path / "rpc.tif")
 
 
 def test_degrees_that_are_called_metres_are_told(tmp_path):
