@@ -16,7 +16,6 @@ from buildex.errors import OutputError, RasterError
 from buildex.geo.views import VIEWS
 from buildex.io.cluster import own_workers, workers_at
 from buildex.io.output import check_apart, check_file
-from buildex.io.raster import CACHE_MB
 from buildex.predicting import (
     Crew,
     ModelOpener,
@@ -171,7 +170,7 @@ class _Staff:
             with workers_at(self.scheduler, tell=say) as cluster:
                 yield Crew(cluster, opener)
         elif self.workers is not None:
-            with own_workers(self.workers, {"GDAL_CACHEMAX": str(CACHE_MB)}) as cluster:
+            with own_workers(self.workers) as cluster:
                 yield Crew(cluster, opener)
 
 

@@ -17,7 +17,7 @@ import threading
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -182,14 +182,13 @@ def workers_at(
 
 
 @contextmanager
-def own_workers(count: int, environment: Mapping[str, str] | None = None) -> Iterator[Cluster]:
+def own_workers(count: int) -> Iterator[Cluster]:
     """Workers on this machine, each a process of its own that is spawned and never forked.
 
     They share the cores. One that dies is replaced.
 
     Args:
         count: how many.
-        environment: variables for their environment, where this process has them not.
 
     Raises:
         ClusterError: if dask is not installed.
@@ -198,8 +197,7 @@ def own_workers(count: int, environment: Mapping[str, str] | None = None) -> Ite
     import dask
 
     threads = str(max(1, (os.cpu_count() or 1) // count))
-    wanted = {**(environment or {}), "OMP_NUM_THREADS": threads}
-    missing = {name: value for name, value in wanted.items() if name not in os.environ}
+    missing = {} if "OMP_NUM_THREADS" in os.environ else {"OMP_NUM_THREADS": threads}
     with _quiet(), ExitStack() as stack:
         with dask.config.set(SETTINGS), _held_back():
             try:

@@ -49,6 +49,7 @@ STRIPS_MB = 2048  # that GDAL may keep of a mosaic in strips, of which a tile ne
 COUNTED = 1.7  # bytes that GDAL's cache counts for each of a strip's, as measured
 PASSING = (".aux.xml", ".ovr")  # files beside a mosaic that programs make as they please
 _in_strips: dict[int, int] = {}  # MiB for the rows of each open mosaic in strips, by its `id`
+_small: list[None] = []  # one for each `small_cache` that holds, in whatever thread
 FINEST = 64  # times as fine as its own pixels a mosaic is read, at most
 
 
@@ -64,7 +65,19 @@ def small_cache() -> Iterator[None]:
         return
     kept = max([CACHE_MB, *_in_strips.values()])
     with rasterio.Env(GDAL_CACHEMAX=kept * 2**20):  # rasterio takes bytes
-        yield
+        _small.append(None)
+        try:
+            yield
+        finally:
+            _small.pop()
+
+
+def _keep(megabytes: int) -> None:
+    """Let GDAL keep so much from now on, in all threads: a thread that only reads has no `Env`."""
+    if rasterio.env.hasenv():
+        rasterio.env.setenv(GDAL_CACHEMAX=megabytes * 2**20)
+    else:
+        rasterio.env.set_gdal_config("GDAL_CACHEMAX", megabytes * 2**20)
 
 
 class Mosaic:
@@ -276,8 +289,8 @@ class Mosaic:
         needed = math.ceil(COUNTED * min(rows, data.height) * data.width * pixel / 2**20)
         if CACHE_MB < needed <= STRIPS_MB:
             _in_strips[id(self)] = needed
-            if "GDAL_CACHEMAX" not in os.environ and rasterio.env.hasenv():
-                rasterio.env.setenv(GDAL_CACHEMAX=needed * 2**20)  # now, for all threads
+            if _small:
+                _keep(max(_in_strips.values()))
 
     def _values(self, box: PixelBox) -> tuple[NDArray[np.float32], Mask]:
         """Source values (3, h, w), 0 where not known, and which pixels are known (h, w)."""

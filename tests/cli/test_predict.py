@@ -5,12 +5,15 @@ import json
 import numpy as np
 import pytest
 import rasterio
+import rasterio.env
 from click.testing import CliRunner
 from rasterio.transform import from_origin
 
 from buildex.cli import predict as module
 from buildex.cli.main import main
+from buildex.geo.boxes import PixelBox
 from buildex.io.journal import Journal
+from buildex.io.raster import CACHE_MB, Mosaic, small_cache
 from buildex.predicting import OpenModel
 from tests.killed import Slow
 
@@ -37,6 +40,28 @@ def test_a_dry_run_needs_no_output_and_speaks_json(mosaic, tmp_path):
     told = json.loads(done.stdout[done.stdout.index("{") :])
     assert (told["tiles"], told["width"], told["gsd"]) == (8, 300, 0.1)
     assert [path.name for path in tmp_path.iterdir()] == ["mosaic.tif"]
+
+
+def cache_for(path):
+    """How many MB GDAL may keep while a mosaic is read."""
+    with small_cache(), Mosaic.open(path) as mosaic:
+        mosaic.read(PixelBox(0, 0, 20, 20))
+        return rasterio.env.get_gdal_config("GDAL_CACHEMAX") >> 20
+
+
+def test_a_worker_keeps_the_rows_of_strips_as_one_process_does(tmp_path, monkeypatch):
+    monkeypatch.delenv("GDAL_CACHEMAX", raising=False)
+    path = tmp_path / "wide.tif"
+    with rasterio.open(
+        path, "w", driver="GTiff", width=40_000, height=3000, count=3, dtype="uint8", blockysize=1,
+        crs="EPSG:32737", transform=from_origin(530000, 9320000, 0.1, 0.1), SPARSE_OK=True,
+    ):  # fmt: skip
+        pass
+    model = OpenModel(Slow(0), "slow", "1", "d")
+    with module._Staff(workers=1, scheduler=None).crew(None, "cpu", model) as crew:
+        found = [kept for _, kept in crew.cluster.map(cache_for, [path])]
+    assert found == [cache_for(path)]
+    assert found[0] > CACHE_MB
 
 
 def test_a_preview_that_cannot_be_written_is_told_before_the_work(mosaic, tmp_path):
