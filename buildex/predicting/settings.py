@@ -26,7 +26,7 @@ STEP = 5.0  # pixels that the model sees under which steps of an outline vanish 
 OWN_STEP = 3.5  # ... and the mosaic's own, which are larger where it is coarse
 OWN_SHARE = 0.55  # of the side of the mosaic's own pixels that the model is shown at least ...
 COARSEST = 2.0  # ... but no more than so many times those that it was taught on
-AT_ONCE = 2**20  # pixels per step of the network, where the user does not say how many tiles
+AT_ONCE = 2**20  # pixels per step of the network at most, where the user says no number of tiles
 LEAST_OVERLAP = 8  # pixels; what both tiles see of it tells the parts of one building
 FREE = ("aoi", "batch_size", "overwrite", "restart")  # options an interrupted run may change
 
@@ -106,7 +106,7 @@ class PredictConfig:
     )
     batch_size: int | None = field(
         default=None,
-        metadata={"help": "Tiles per step of the network; else 4 of 512 pixels, 1 of 1024."},
+        metadata={"help": "Tiles per step of the network; else 4, of over 512 pixels fewer."},
     )
     crs: str | None = field(
         default=None, metadata={"help": "CRS of a mosaic that has none, e.g. EPSG:32737."}
@@ -155,7 +155,7 @@ class PredictConfig:
 
     def batch(self, size: int) -> int:
         """Tiles of a side per step of the network."""
-        return self.batch_size or max(1, AT_ONCE // size**2)
+        return self.batch_size or min(4, max(1, AT_ONCE // size**2))
 
     def plan(self) -> dict[str, Any]:
         """The options on which the buildings depend, as plain values; the area by itself."""
