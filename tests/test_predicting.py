@@ -167,6 +167,11 @@ def test_a_building_of_a_coarse_mosaic_lies_where_it_is(tmp_path):
     assert drawn.polygons[0].hausdorff_distance(house) < 0.15
 
 
+def test_a_step_of_the_network_has_four_tiles_and_fewer_of_large_ones():
+    assert [PredictConfig().batch(size) for size in (128, 512, 768, 1024, 2048)] == [4, 4, 1, 1, 1]
+    assert PredictConfig(batch_size=3).batch(1024) == 3
+
+
 def test_batches_do_not_change_the_answer(mosaic, tmp_path):
     layers = []
     for size in (1, 3):
