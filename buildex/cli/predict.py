@@ -30,7 +30,7 @@ from buildex.predicting import (
     rehearse,
     rehearse_all,
 )
-from buildex.predicting.model import PRECISIONS, RUNTIMES, SIDES, Precision, Runtime
+from buildex.predicting.model import MULTIPLE, PRECISIONS, RUNTIMES, Precision, Runtime
 
 FORMATS = ("gpkg", "geojson", "fgb", "parquet", "shp")
 
@@ -85,8 +85,8 @@ FORMATS = ("gpkg", "geojson", "fgb", "parquet", "shp")
 @click.option(
     "--tile-size",
     type=click.IntRange(1),
-    help=f"Side in pixels of the tiles that the model sees, a multiple of {SIDES}; else of those "
-    "that it was taught on. Larger ones take less time; outlines may come out less even.",
+    help=f"Side in pixels of the tiles that the model sees, a multiple of {MULTIPLE}; else of "
+    "those that it was taught on. Larger ones take less time; outlines may come out less even.",
 )
 @click.option(
     "--preview", type=click.Path(path_type=Path), help="Also draw them over the mosaic as a PNG."

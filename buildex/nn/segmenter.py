@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from buildex.card import ModelCard, read_card
+from buildex.card import ModelCard
 from buildex.geo.calibration import IDENTITY, Calibration
 from buildex.geo.instances import Found, RoiMaps, Tile
 from buildex.geo.keypoints import RoiCodec
@@ -189,8 +189,6 @@ def load_segmenter(
         ConfigError: if the device is not there.
     """
     place = choose_device(device)
-    taught = read_card(folder).size
-    size = size or taught
-    network, card = load_model(folder, size / taught)
+    network, card = load_model(folder, size)
     bf16 = use_bf16(place, precision)
     return TorchSegmenter(network, card, place, bf16, views, calibration, size)

@@ -48,18 +48,18 @@ def save_model(network: Network | UNet, card: ModelCard, folder: Path) -> None:
         ) from error
 
 
-def load_model(folder: Path, times: float = 1) -> tuple[Network | UNet, ModelCard]:
+def load_model(folder: Path, size: int = 0) -> tuple[Network | UNet, ModelCard]:
     """Read a model folder; the network is in single precision, on the CPU, for evaluation.
 
     Args:
         folder: of the model.
-        times: side of the images that it is to see, by that of those it was taught on.
+        size: side of the images that it is to see; 0 for that of those it was taught on.
 
     Raises:
         ModelError: if the folder is no model, damaged, or of another version.
     """
     card = read_card(folder)
-    network = new_network(card.network.larger(times))
+    network = new_network(card.network.larger((size or card.size) / card.size))
     try:
         state = load_file(folder / WEIGHTS)
         network.load_state_dict(state, strict=True)

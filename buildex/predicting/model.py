@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
-from buildex.card import ModelCard, read_card
+from buildex.card import STRIDES, ModelCard, read_card
 from buildex.errors import ConfigError, ModelError
 from buildex.geo.calibration import IDENTITY, Calibration
 from buildex.geo.views import VIEWS
@@ -23,10 +23,10 @@ from buildex.io.zoo import DEFAULT_MODEL, digest, find_model
 from buildex.predicting.settings import Segmenter
 
 Runtime = Literal["auto", "onnx", "torch"]
-SIDES = 128  # the largest stride of a pyramid, which sides of tiles are multiples of
 RUNTIMES: tuple[Runtime, ...] = ("auto", "onnx", "torch")
 Precision = Literal["auto", "int8", "bf16", "fp32"]
 PRECISIONS: tuple[Precision, ...] = ("auto", "int8", "bf16", "fp32")
+MULTIPLE = STRIDES[-1]  # pixels; the side of a tile is so many, or some times as many
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def open_model(
         precision: auto is the fastest that the model and the processor have; fp32 draws the
             same everywhere, but for rounding.
         views: how often each tile is looked at (`geo.views.VIEWS`); else as the model's card says.
-        tile_size: side in pixels of the tiles that it sees, a multiple of `SIDES`; else that of
+        tile_size: side in pixels of the tiles that it sees, a multiple of `MULTIPLE`; else that of
             those it was taught on (docs/decisions/0025).
         calibrated: whether scores are chances, where its card knows how; else as the
             network says them.
@@ -139,9 +139,9 @@ def _side(card: ModelCard, asked: int | None) -> int:
     """The side of the tiles that a model sees."""
     if asked is None:
         return card.size
-    if asked < SIDES or asked % SIDES:
+    if asked < MULTIPLE or asked % MULTIPLE:
         raise ConfigError(
-            f"tiles of {asked} pixels do not suit a network", hint=f"use a multiple of {SIDES}"
+            f"tiles of {asked} pixels do not suit a network", hint=f"use a multiple of {MULTIPLE}"
         )
     return asked
 
